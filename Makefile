@@ -1,0 +1,58 @@
+# Every command of the workbook; `make` prints them.
+SWEEP ?= default
+JOBS ?= 1
+PAPER ?= papers/defects
+
+# the first Python that is 3.11 or 3.12
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(if $(shell $(p) -c 'import sys, venv; print(sys.version_info[:2] in ((3, 11), (3, 12)) or "")' 2>/dev/null),$(p))))
+BIN := .venv/bin
+LOCKED := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),-r requirements.lock,)
+FASTDUP := .venv-fastdup/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+help:  ## print this list
+	@echo 'make TARGET; settings: SWEEP=name or file.yaml, JOBS=runs at a time, PYTHON=interpreter'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+
+setup: .venv/.installed $(FASTDUP)  ## build the two environments, when missing or older than their inputs
+
+sweep: setup  ## run a grid of executed notebooks: make sweep SWEEP=cifar10
+	$(BIN)/dq-sweep $(SWEEP) --jobs $(JOBS)
+
+test: setup  ## sync check, notebook lessons, pytest
+	$(BIN)/nbdev-test --path-glob '$(CURDIR)/nbs/[0-9]*' --n-workers 2 nbs
+	$(BIN)/pytest
+
+lab: setup  ## open the workbook in JupyterLab
+	$(BIN)/jupyter lab nbs
+
+paper: setup  ## numbers, tables and figures from the executed runs, and the article
+	$(BIN)/python -m dq_workbook.paper $(PAPER)
+
+export: setup  ## clean the notebooks and write the package from them
+	$(BIN)/nbdev-clean && $(BIN)/nbdev-export
+
+fastdup:  ## get the newest fastdup (a wheel stops working some weeks after its release)
+	rm -f $(FASTDUP) && $(MAKE) $(FASTDUP)
+
+lock: .venv/.installed  ## write requirements.lock from the environment
+	@head -1 requirements.lock > .lock.part && $(BIN)/pip freeze --exclude-editable >> .lock.part && mv .lock.part requirements.lock
+
+clean:  ## remove the environments (runs and data stay)
+	rm -rf .venv .venv-fastdup
+
+.venv/.installed: pyproject.toml requirements.lock
+	@test -n '$(PYTHON)' || { echo 'dq_workbook needs Python 3.11 or 3.12: install one, or say make PYTHON=/path/to/python3.11'; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -q $(LOCKED) -e '.[dev]'
+	@if git rev-parse --git-dir >/dev/null 2>&1; then $(BIN)/nbdev-install-hooks; fi
+	@touch $@
+
+# fastdup needs older versions than the rest; without it the open auditor takes over and every report says so
+$(FASTDUP): requirements-fastdup.txt
+	@test -n '$(PYTHON)' || { echo 'dq_workbook needs Python 3.11 or 3.12: install one, or say make PYTHON=/path/to/python3.11'; exit 1; }
+	test -x .venv-fastdup/bin/python || $(PYTHON) -m venv .venv-fastdup
+	@.venv-fastdup/bin/pip install -q --upgrade -r requirements-fastdup.txt && touch $@ \
+	  || echo 'fastdup could not be installed; the open auditor serves in its place (tool: auto), and `make fastdup` tries again'
+
+.PHONY: help setup sweep test lab paper export fastdup lock clean

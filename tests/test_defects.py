@@ -1,0 +1,127 @@
+"""Every kind and severity of planted defect on sixty digits: the truth table says exactly what changed."""
+import pytest
+
+from dq_workbook.data import decode, encoded, fingerprint, load, read
+from dq_workbook.defects import COPIES, PICTURES, PLANTED, plant, plant_all
+
+RATE = 0.1
+CASES = [(kind, severity) for kind in PLANTED for severity in ((0, 1, 2, 3) if kind == 'leak' else (1, 2, 3))]
+
+
+def rows(split):
+    """id -> (bytes, label), in the split's order."""
+    return {r['id']: (read(r['image']), r['label']) for r in encoded(split)}
+
+
+def readable(raw):
+    try: decode(raw)
+    except ValueError: return False
+    return True
+
+
+@pytest.fixture(scope='module')
+def digits():
+    images = load('digits', limit=60, seed=0)
+    images['test'] = images['test'].select(range(40))
+    return images
+
+
+@pytest.mark.parametrize('kind, severity', CASES)
+def test_truth_names_exactly_what_changed(digits, kind, severity):
+    planted, truth = plant(digits, kind, RATE, severity=severity, seed=1)
+    before, after, test = rows(digits['train']), rows(planted['train']), rows(digits['test'])
+    assert len(truth) == (4 if kind == 'leak' else 6)
+    assert truth['id'].is_unique and set(truth['kind']) == {kind} and set(truth['severity']) == {severity}
+    assert {i for i in after if i not in before or after[i] != before[i]} == set(truth['id'])
+    assert list(after)[:60] == list(before)
+    assert rows(planted['test']) == test
+    source = test if kind == 'leak' else before
+    for row in truth.itertuples():
+        assert row.label == source[row.other if kind in COPIES else row.id][1]
+        if kind in COPIES: assert row.id == f'{row.other}+{kind}'
+        else: assert row.other is None
+
+
+@pytest.mark.parametrize('kind, severity', CASES)
+def test_what_changed_is_what_the_kind_says(digits, kind, severity):
+    planted, truth = plant(digits, kind, RATE, severity=severity, seed=1)
+    before, after = rows(digits['train']), rows(planted['train'])
+    for row in truth.itertuples():
+        old = (rows(digits['test']) if kind == 'leak' else before)[row.other or row.id]
+        new = after[row.id]
+        assert readable(new[0]) == (kind != 'corrupt')
+        assert (new[1] != old[1]) == (kind in ('label_error', 'label_conflict'))
+        altered = kind in PICTURES or kind == 'near_duplicate' or (kind == 'leak' and severity > 1)
+        assert (new[0] != old[0]) == altered
+        if kind != 'corrupt': assert decode(new[0]).size == decode(old[0]).size
+
+
+@pytest.mark.parametrize('kind', PLANTED)
+def test_the_seed_decides(digits, kind):
+    first, again, other = (fingerprint(plant(digits, kind, RATE, seed=seed)[0]) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+@pytest.mark.parametrize('kind', PLANTED)
+def test_unreadable_images_are_no_source(digits, kind):
+    broken, bad = plant(digits, 'corrupt', 0.5, severity=3, seed=0)
+    _, truth = plant(broken, kind, 1, seed=0)
+    assert len(truth) == (40 if kind == 'leak' else 30)
+    assert not set(bad['id']) & {*truth['id'], *truth['other'].dropna()}
+
+
+def test_rate_zero_changes_nothing(digits):
+    planted, truth = plant(digits, 'blurry', 0, seed=0)
+    assert fingerprint(planted) == fingerprint(digits) and truth.empty
+
+
+def test_the_same_kind_twice_never_gives_an_id_twice(digits):
+    once, _ = plant(digits, 'exact_duplicate', 0.5, seed=0)
+    twice, _ = plant(once, 'exact_duplicate', 0.5, seed=0)
+    assert len(set(twice['train']['id'])) == len(twice['train']) > 90
+
+
+def test_another_split_may_be_planted(digits):
+    planted, truth = plant(digits, 'dark', 0.1, seed=0, split='test')
+    assert rows(planted['train']) == rows(digits['train'])
+    assert set(truth['id']) <= set(digits['test']['id']) and len(truth) == 4
+
+
+def test_all_kinds_at_once_fall_on_different_images(digits):
+    planted, truth = plant_all(digits, {kind: 0.05 for kind in PLANTED}, seed=0)
+    touched = truth['other'].fillna(truth['id'])
+    assert len(truth) == 3 * 8 + 2 and touched.is_unique
+    before, after = rows(digits['train']), rows(planted['train'])
+    assert {i for i in after if i not in before or after[i] != before[i]} == set(truth['id'])
+
+
+def test_kinds_share_images_only_when_none_are_left(digits):
+    _, truth = plant_all(digits, {'label_error': 0.7, 'blurry': 0.7}, seed=0)
+    assert len(truth) == 84 and truth['id'].nunique() == 60
+
+
+def test_extra_columns_are_kept(digits):
+    images = digits.copy()
+    images['train'] = digits['train'].add_column('writer', [f'w{i}' for i in range(60)])
+    planted, truth = plant(type(digits)(images), 'near_duplicate', 0.1, seed=0)
+    writer = dict(zip(planted['train']['id'], planted['train']['writer']))
+    assert all(writer[row.id] == writer[row.other] for row in truth.itertuples())
+
+
+@pytest.mark.parametrize('wrong, message', [
+    (dict(kind='blury', rate=0.1), "did you mean 'blurry'"),
+    (dict(kind='blurry', rate=1.5), 'rate is a share'),
+    (dict(kind='blurry', rate=-0.1), 'rate is a share'),
+    (dict(kind='blurry', rate=float('nan')), 'rate is a share'),
+    (dict(kind='blurry', rate=0.1, severity=0), 'severity of blurry is 1, 2 or 3, not 0'),
+    (dict(kind='leak', rate=0.1, severity=4), 'severity of leak is 1, 2 or 3 (or 0), not 4'),
+    (dict(kind='blurry', rate=0.1, severity='high'), 'severity of blurry'),
+    (dict(kind='blurry', rate=0.1, split='training'), "unknown split 'training'"),
+    (dict(kind='leak', rate=0.1, split='test'), 'into another split')])
+def test_wrong_arguments_are_refused_in_one_line(digits, wrong, message):
+    with pytest.raises(ValueError) as error: plant(digits, **wrong)
+    assert message in str(error.value) and '\n' not in str(error.value)
+
+
+def test_plant_all_refuses_before_it_plants(digits):
+    with pytest.raises(ValueError, match='unknown kind of defect'): plant_all(digits, {'dark': 0.1, 'typo': 0.1}, seed=0)
