@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['PALETTE', 'GREY', 'BAND', 'STYLE', 'TILE', 'save', 'unit', 'spoken', 'arm_order', 'effect_plot', 'slice_heatmap',
            'confusion', 'most_changed', 'error_heatmap', 'shortened', 'gallery', 'recall_plot', 'prevalence',
-           'prevalence_plot', 'learning_curves']
+           'prevalence_plot', 'in_stretches', 'learning_curves']
 
 # %% ../nbs/11_figures.ipynb #3684ffc4
 import math
@@ -53,15 +53,12 @@ def _sheet(
 def save(
     fig,           # a matplotlib Figure
     path,          # where to, a Path or text; its suffix is replaced by .png and .pdf
-):                 # -> list of the two Paths written
+):                 # -> the same Figure, to be shown
     """Write a figure as PNG (150 dots an inch) and PDF, byte for byte the same each time."""
     bare = {'png': {'Software': None}, 'pdf': {'Creator': None, 'Producer': None, 'CreationDate': None}}
-    written = []
     for form, metadata in bare.items():
-        target = _with_ending(path, form)
-        write_atomic(target, lambda unfinished: fig.savefig(unfinished, format=form, dpi=150, metadata=metadata))
-        written.append(target)
-    return written
+        write_atomic(_with_ending(path, form), lambda unfinished: fig.savefig(unfinished, format=form, dpi=150, metadata=metadata))
+    return fig
 
 # %% ../nbs/11_figures.ipynb #fd27794d
 def _with_ending(
@@ -152,11 +149,21 @@ def _reach(
     return left - margin, right + margin
 
 # %% ../nbs/11_figures.ipynb #e674fdad
+def _wanted(
+    column,        # a column of the effects table
+    wanted,        # value asked for, or None
+    usual,         # value to take when there are several
+):                 # -> the value to draw
+    """What was asked for, else the only value there is, else the usual one."""
+    values = column.unique()
+    return wanted or (values[0] if len(values) == 1 else usual)
+
+# %% ../nbs/11_figures.ipynb #f6815bce
 @rc_context(STYLE)
 def effect_plot(
     effects,                       # effects table, differences as shares (0.01 = one percentage point)
-    metric='accuracy',             # which metric to draw
-    slice='test',                  # which slice to draw
+    metric=None,                   # which metric to draw; None: the only one, or accuracy
+    slice=None,                    # which slice to draw; None: the only one, or test
     panels=('dataset', 'model'),   # columns that tell the panels apart
     columns=2,                     # most panels beside each other, >= 1
 ):                                 # -> Figure, one panel per data set and model
@@ -164,6 +171,7 @@ def effect_plot(
 
     Raises ValueError when the table has nothing for this metric and slice, or two rows for one arm of a panel.
     """
+    metric, slice = _wanted(effects['metric'], metric, 'accuracy'), _wanted(effects['slice'], slice, 'test')
     chosen = effects[(effects['metric'] == metric) & (effects['slice'] == slice)]
     if chosen.empty:
         raise ValueError(f"no effects on {metric} for slice '{slice}'; there are: {sorted(set(zip(effects['metric'], effects['slice'])))}")
@@ -176,7 +184,7 @@ def effect_plot(
     figure.supxlabel(f"{metric} on {slice} minus {', '.join(chosen['baseline'].unique())}, {word} (bar: 95 % interval; band: minimum detectable effect)", size=9)
     return figure
 
-# %% ../nbs/11_figures.ipynb #5a924204
+# %% ../nbs/11_figures.ipynb #e98bf971
 def _heat(
     figure,        # the Figure, for its colour bar
     axes,          # Axes to draw on
@@ -194,7 +202,7 @@ def _heat(
     axes.spines[:].set_visible(False)
     return image
 
-# %% ../nbs/11_figures.ipynb #e98bf971
+# %% ../nbs/11_figures.ipynb #1fadc71f
 def _write_cells(
     axes,          # Axes with a heat map
     values,        # array [rows, columns] that was drawn
@@ -207,7 +215,7 @@ def _write_cells(
         dark = abs(np.nan_to_num(value)) > 0.62 * reach
         axes.text(column, row, texts[row][column], ha='center', va='center', size=size, color='white' if dark else 'black')
 
-# %% ../nbs/11_figures.ipynb #0849a43a
+# %% ../nbs/11_figures.ipynb #346d9a61
 @rc_context(STYLE)
 def slice_heatmap(
     effects,                       # effects table, differences as shares
@@ -229,7 +237,7 @@ def slice_heatmap(
         panel.set_title(f"{', '.join(map(str, title))}: {metric}, n = {_span(rows['n'])}")
     return figure
 
-# %% ../nbs/11_figures.ipynb #346d9a61
+# %% ../nbs/11_figures.ipynb #fba26be6
 def _span(
     numbers,       # Series of whole numbers, not empty
 ):                 # -> text, '10' or '8 to 10'
@@ -254,7 +262,7 @@ def _slice_panel(
     _write_cells(axes, diff, texts, size=8)
     figure.colorbar(image, ax=axes, label=word, shrink=0.9)
 
-# %% ../nbs/11_figures.ipynb #0932115c
+# %% ../nbs/11_figures.ipynb #e77fe948
 def confusion(
     predictions,   # predictions table of one arm
     n_classes,     # number of classes, >= 1
@@ -263,7 +271,7 @@ def confusion(
     tables = [confusion_matrix(rows['label'], rows['predicted'], labels=range(n_classes), normalize='true') for _, rows in predictions.groupby(['model', 'seed'])]
     return np.mean(tables, axis=0)
 
-# %% ../nbs/11_figures.ipynb #8b596e19
+# %% ../nbs/11_figures.ipynb #3b7e8ebd
 def most_changed(
     change,        # float array [K, K], difference of two confusion matrices
     n,             # how many classes to keep, >= 1
@@ -272,7 +280,7 @@ def most_changed(
     moved = np.abs(change).sum(0) + np.abs(change).sum(1)
     return np.sort(np.argsort(-moved, kind='stable')[:n])
 
-# %% ../nbs/11_figures.ipynb #3b7e8ebd
+# %% ../nbs/11_figures.ipynb #2c12cf0a
 @rc_context(STYLE)
 def error_heatmap(
     predictions,       # predictions table of one data set, with both arms
@@ -294,7 +302,7 @@ def error_heatmap(
     n_seeds = min(after['seed'].nunique(), before['seed'].nunique())
     return _draw_errors(change, names, f'{arm} minus {baseline}, n = {n_seeds}')
 
-# %% ../nbs/11_figures.ipynb #2c12cf0a
+# %% ../nbs/11_figures.ipynb #da643b76
 def _draw_errors(
     change,        # float array [K, K], percentage points
     names,         # list of K class names
@@ -313,7 +321,7 @@ def _draw_errors(
     figure.colorbar(image, ax=axes, label='percentage points of the true class', shrink=0.9)
     return figure
 
-# %% ../nbs/11_figures.ipynb #62876d36
+# %% ../nbs/11_figures.ipynb #c6c80232
 def _rows_by_id(
     images,        # DatasetDict
     wanted,        # set of ids
@@ -327,7 +335,7 @@ def _rows_by_id(
         raise ValueError(f"{len(missing)} findings name images that are not in the set, the first is '{missing[0]}'")
     return found
 
-# %% ../nbs/11_figures.ipynb #c6c80232
+# %% ../nbs/11_figures.ipynb #ee764b40
 TILE = 160         # pixels, side of a gallery tile
 
 
@@ -346,7 +354,7 @@ def _tile(
     tile.paste(picture, [(TILE - side) // 2 for side in size])
     return tile
 
-# %% ../nbs/11_figures.ipynb #80fc5c4a
+# %% ../nbs/11_figures.ipynb #a3e1f6d3
 def _grey_tile(
     text,          # what to write on it
 ):                 # -> PIL image, TILE x TILE
@@ -355,7 +363,7 @@ def _grey_tile(
     ImageDraw.Draw(tile).text((TILE / 2, TILE / 2), text, fill='black', anchor='mm', font=ImageFont.load_default(22))
     return tile
 
-# %% ../nbs/11_figures.ipynb #eb66d341
+# %% ../nbs/11_figures.ipynb #28da5c48
 def shortened(
     text,          # any text
     most=24,       # most characters to keep, >= 5
@@ -380,7 +388,7 @@ def _caption(
         lines = [lines[0], '= ' + shortened(finding['other']), f"{lines[1]} | {names[rows[finding['other']]['label']]}"]
     return '\n'.join(lines)
 
-# %% ../nbs/11_figures.ipynb #28da5c48
+# %% ../nbs/11_figures.ipynb #62253dde
 def _strip(
     finding,       # one row of the findings table
     rows,          # dict id -> image row
@@ -392,7 +400,7 @@ def _strip(
         strip.paste(_tile(rows[id]['image']), (place * (TILE + 8), 0))
     return strip
 
-# %% ../nbs/11_figures.ipynb #62253dde
+# %% ../nbs/11_figures.ipynb #27c086ca
 def _planted(
     finding,       # one row of the findings table
     truth,         # truth table, or None
@@ -404,7 +412,7 @@ def _planted(
     hit = {finding['id'], finding['other']} & set(of_kind['id'])
     return (PALETTE['green'], '\nplanted') if hit else (PALETTE['vermilion'], '\nnot planted')
 
-# %% ../nbs/11_figures.ipynb #ae350936
+# %% ../nbs/11_figures.ipynb #95df9a10
 @rc_context(STYLE)
 def gallery(
     images,        # DatasetDict, as audited
@@ -424,7 +432,7 @@ def gallery(
     figure.suptitle(f'{kind}: {min(n, len(chosen))} of {len(chosen)} flagged,\nmost suspicious first', x=0.01, ha='left')
     return figure
 
-# %% ../nbs/11_figures.ipynb #95df9a10
+# %% ../nbs/11_figures.ipynb #18a4de35
 def _draw_gallery(
     images,        # DatasetDict
     shown,         # list of findings of one kind, as dicts, not empty
@@ -442,7 +450,7 @@ def _draw_gallery(
         panel.axis('off')
     return figure
 
-# %% ../nbs/11_figures.ipynb #18a4de35
+# %% ../nbs/11_figures.ipynb #ae79bf01
 @rc_context(STYLE)
 def _say(
     text,          # what to say
@@ -453,7 +461,7 @@ def _say(
     axes.text(0.5, 0.5, text, ha='center', va='center', size=11, color=GREY, transform=axes.transAxes)
     return figure
 
-# %% ../nbs/11_figures.ipynb #4fef869b
+# %% ../nbs/11_figures.ipynb #8fa93e02
 @rc_context(STYLE)
 def recall_plot(
     recovered,     # table kind, n_planted, n_flagged, recall, recall_low, recall_high, precision, precision_low, precision_high; shares 0..1
@@ -469,7 +477,7 @@ def recall_plot(
         panel.set(xlim=(-3, 103), title=name, xlabel=f"percent of {count.removeprefix('n_')}, 95 % interval")
     return figure
 
-# %% ../nbs/11_figures.ipynb #3050b167
+# %% ../nbs/11_figures.ipynb #fdb8a0a1
 def prevalence(
     findings,      # findings table
     images=None,   # DatasetDict, as audited; None: one row per kind, out of all ids in the findings
@@ -481,7 +489,7 @@ def prevalence(
     table = pd.DataFrame(rows, columns=['kind', 'split', 'n_flagged', 'n_images'])
     return table.assign(share=table['n_flagged'] / table['n_images'].clip(lower=1))
 
-# %% ../nbs/11_figures.ipynb #76af46aa
+# %% ../nbs/11_figures.ipynb #688e115f
 @rc_context(STYLE)
 def prevalence_plot(
     findings,      # findings table
@@ -504,14 +512,25 @@ def prevalence_plot(
         figure.legend(loc='outside upper left', ncols=len(splits))
     return figure
 
-# %% ../nbs/11_figures.ipynb #c2a212ec
+# %% ../nbs/11_figures.ipynb #7b6e34b2
+def in_stretches(
+    curves,        # table arm, seed, step, loss
+    most=100,      # most stretches, >= 1
+):                 # -> table arm, seed, step (middle of the stretch), loss (mean over it)
+    """Average the loss over stretches of steps."""
+    length = math.ceil((curves['step'].max() + 1) / most)
+    stretch = curves['step'] // length * length + (length - 1) / 2
+    return curves.assign(step=stretch).groupby(['arm', 'seed', 'step'], sort=False, as_index=False)['loss'].mean()
+
+# %% ../nbs/11_figures.ipynb #6ff189e3
 @rc_context(STYLE)
 def learning_curves(
-    curves,        # table arm, seed, step, loss
+    curves,        # table arm, seed, step (from 0), loss
 ):                 # -> Figure
     """Training loss against step, mean over seeds with the range of seeds."""
     figure, (axes,) = _sheet(1, width=6.5, height=3.6)
     colours = [colour for name, colour in PALETTE.items() if name != 'yellow']
+    curves = in_stretches(curves)
     for place, arm in enumerate(arm_order(curves['arm'])):
         rows = curves[curves['arm'] == arm]
         loss = rows.groupby('step')['loss'].agg(['mean', 'min', 'max'])

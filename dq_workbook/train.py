@@ -24,10 +24,10 @@ from .record import choose, read_table, write_table
 
 # %% ../nbs/08_train.ipynb #9286c5f0
 BUDGETS = dict(
-    smoke=dict(steps=40, batch=64, size=32, peak_lr=4e-3, weight_decay=0.05, warmup=0.2, shift=0.125),
-    small=dict(steps=200, batch=64, size=32, peak_lr=4e-3, weight_decay=0.05, warmup=0.2, shift=0.125),
-    medium=dict(steps=800, batch=128, size=32, peak_lr=4e-3, weight_decay=0.05, warmup=0.2, shift=0.125),
-    full=dict(steps=8000, batch=256, size=64, peak_lr=4e-3, weight_decay=0.05, warmup=0.2, shift=0.125))
+    smoke=dict(steps=60, batch=64, size=32, peak_lr=6e-3, weight_decay=0.05, warmup=0.2, shift=0.125),
+    small=dict(steps=160, batch=64, size=32, peak_lr=6e-3, weight_decay=0.05, warmup=0.2, shift=0.125),
+    medium=dict(steps=800, batch=128, size=32, peak_lr=6e-3, weight_decay=0.05, warmup=0.2, shift=0.125),
+    full=dict(steps=8000, batch=256, size=64, peak_lr=6e-3, weight_decay=0.05, warmup=0.2, shift=0.125))
 MODEL = 'test_byobnet'
 
 # %% ../nbs/08_train.ipynb #eb60894e
