@@ -137,8 +137,8 @@ def execute(
         record['headline'] = json.loads((folder/'headline.json').read_text())
     except Exception as error:
         if part.exists(): os.replace(part, folder/'failed.ipynb')
-        reason = next((line for line in reversed(str(error).strip().splitlines()) if line.strip()), '')
-        record.update(status='failed', error=f'{type(error).__name__}: {reason}', headline={})
+        name, text = getattr(error, 'ename', type(error).__name__), str(getattr(error, 'evalue', error))
+        record.update(status='failed', error=f"{name}: {' '.join(text.split())[:400]}", headline={})
     record['minutes'] = round((time.time() - start) / 60, 2)
     write_json(record, folder/'run.json')
     return record
