@@ -24,7 +24,7 @@ import torch
 from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .record import choose, digest
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from datasets import DatasetDict
 from PIL import ImageEnhance, ImageFilter
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .data import append, class_names, decode, encode, encoded, read, replace
 from .record import TABLES, choose

@@ -11,7 +11,7 @@ import datasets
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageEnhance, ImageFilter
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .data import decode, encode, encoded, from_columns, read
 from .record import TABLES, check_table, choose

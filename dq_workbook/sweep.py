@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .record import choose, digest, provenance, root, write_atomic, write_json
 
@@ -115,9 +115,13 @@ def check_values(
 def to_html(
     notebook, # executed notebook
 ):            # -> Path of the page beside it
-    """Render an executed notebook without its code; the page asks no other server for anything."""
+    """Render an executed notebook without its code and progress bars; the page asks no other server for anything."""
+    import nbformat
     from nbconvert import HTMLExporter
-    page, _ = HTMLExporter(exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True, mathjax_url='', require_js_url='', jquery_url='', mermaid_js_url='').from_filename(str(notebook))
+    report = nbformat.read(notebook, 4)
+    for cell in report.cells: cell.update({'outputs': [o for o in cell.outputs if o.get('name') != 'stderr']} if cell.cell_type == 'code' else {})
+    page, _ = HTMLExporter(exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True, mathjax_url='', require_js_url='', jquery_url='', mermaid_js_url='')\
+        .from_notebook_node(report)
     return write_atomic(notebook.with_suffix('.html'), lambda p: p.write_text(page))
 
 def execute(

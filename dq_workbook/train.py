@@ -17,7 +17,7 @@ import timm
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, pad
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .data import class_names, encoded, decode, pixels, read
 from .record import choose, read_table, write_table
