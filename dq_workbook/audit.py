@@ -150,6 +150,7 @@ def overlap(
     dot = lambda x, y: torch.einsum('nhwc,nhwc->n', x, y)
     return dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().clamp_min(1e-6)
 
+# %% ../nbs/04_audit.ipynb #013ef6c6
 def fit_of(
     a, b, # float tensors [n, 32, 32, 3]
 ):        # -> float tensor [n], best correlation over all shifts
@@ -173,7 +174,7 @@ def same_picture(
         best[start:start + 2048] = torch.stack(fits).amax(0)
     return best.clamp(0, 1).numpy()
 
-# %% ../nbs/04_audit.ipynb #6e7ee195
+# %% ../nbs/04_audit.ipynb #39492e8e
 def calibrated(
     value,     # array
     threshold, # the value that becomes 0.5
@@ -193,6 +194,7 @@ def exact_pairs(
         found += [(f, r) for f in firsts for r in rows if f < r]
     return np.array(sorted(set(found)), int).reshape(-1, 2)
 
+# %% ../nbs/04_audit.ipynb #6829e15c
 def pair_findings(
     table,   # survey of readable images
     pairs,   # int array [m, 2], the lower row first
@@ -208,6 +210,7 @@ def pair_findings(
     mixed = ~same & (one.split != 'train')
     return pd.concat([found[~mixed], found[conflict.to_numpy()].assign(kind='label_conflict')], ignore_index=True)
 
+# %% ../nbs/04_audit.ipynb #f318ae59
 def twins(
     table,   # survey of readable images
     vectors, # float32 array [n, d] of embeddings, rows of length one
@@ -223,7 +226,7 @@ def twins(
     score = np.where(equal, 1.0, calibrated(fit, NEAR, 0.005))
     return pair_findings(table, proposed, score, score >= 0.5)
 
-# %% ../nbs/04_audit.ipynb #6829e15c
+# %% ../nbs/04_audit.ipynb #a6ea93ad
 LIMIT = 3.5
 
 def robust_z(
@@ -245,7 +248,7 @@ def quality_findings(
     parts = [pd.DataFrame(dict(id=table.id, kind=kind, score=calibrated(z, LIMIT, 1.0), flagged=(z >= LIMIT) & allowed)) for kind, (z, allowed) in measured.items() if kind in kinds]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
-# %% ../nbs/04_audit.ipynb #d36e33a3
+# %% ../nbs/04_audit.ipynb #3d64d135
 def outlier_findings(
     table,   # survey of readable images
     vectors, # float32 array [n, d], rows of length one
@@ -269,6 +272,7 @@ def out_of_fold(
     model = make_pipeline(PCA(width, random_state=seed), StandardScaler(), LogisticRegression(C=0.01, max_iter=200))
     return cross_val_predict(model, vectors, labels, cv=folds, method='predict_proba')
 
+# %% ../nbs/04_audit.ipynb #cf4022a4
 def label_findings(
     table,   # survey of readable training images
     vectors, # float array [n, d]
@@ -285,7 +289,7 @@ def label_findings(
     score = np.where(issue, 0.5, 0.0) + (1 - own) / 2 - np.where(issue, 0, 1e-9)
     return pd.DataFrame(dict(id=table.id, kind='label_error', score=score.clip(0, 1), flagged=issue, suggested=classes[best].astype(float)))
 
-# %% ../nbs/04_audit.ipynb #ebf0244b
+# %% ../nbs/04_audit.ipynb #34b7ec0b
 def corrupt_findings(
     table, # survey
 ):         # -> DataFrame id, kind, score, flagged
@@ -300,6 +304,7 @@ def features_for_labels(
     """Embedding and thumbnail side by side: shapes and pixels."""
     return np.concatenate([vectors, unit(np.stack(table.thumb)[:, ::2, ::2])], axis=1)
 
+# %% ../nbs/04_audit.ipynb #1de4e602
 def findings_of(
     table,   # survey
     vectors, # embeddings of its readable images, rows of length one
@@ -319,6 +324,7 @@ def findings_of(
     found = found[found.kind.isin(kinds)].reindex(columns=[c for c in TABLES['findings'] if c != 'dataset'])
     return found.assign(tool=found.tool.fillna(tool), flagged=found.flagged.astype(bool), suggested=found.suggested.astype(float))
 
+# %% ../nbs/04_audit.ipynb #123d7946
 def audit_open(
     table, # survey
     kinds, # kinds wanted
@@ -330,7 +336,7 @@ def audit_open(
     needed = set(kinds) - set(QUALITY_KINDS)
     return findings_of(table, embed(list(good['copy'])) if needed and len(good) else np.zeros((len(good), 1), 'float32'), kinds, seed, 'open')
 
-# %% ../nbs/04_audit.ipynb #cf4022a4
+# %% ../nbs/04_audit.ipynb #c9d07e78
 class FastdupUnavailable(RuntimeError):
     """fastdup can't run here; the message names the mend."""
 
@@ -350,6 +356,7 @@ def explain(
     last = next((line for line in reversed(output.strip().splitlines()) if line.strip()), 'no output')
     return f'fastdup failed: {last.strip()}. Run `make fastdup` to get the newest, or choose tool=\'open\''
 
+# %% ../nbs/04_audit.ipynb #e35e3f02
 def call_worker(
     *folders, # folder of images and folder for outputs; none asks for the version only
 ):            # -> text that the worker printed
@@ -365,7 +372,7 @@ def call_worker(
     if folders and not (Path(folders[1])/'atrain_features.dat').exists(): raise FastdupUnavailable(explain(done.stdout + done.stderr))
     return done.stdout
 
-# %% ../nbs/04_audit.ipynb #a4f2f8ed
+# %% ../nbs/04_audit.ipynb #28e6f082
 def read_features(
     out, # folder of fastdup's outputs
 ):       # -> (Series: fastdup's index -> file number, float32 array [n, d], rows of length one in the Series' order)
@@ -385,6 +392,7 @@ def fastdup_outliers(
     ids = files.reindex(rows['from']).map(position).to_numpy()
     return pd.DataFrame(dict(id=ids, kind='outlier', score=0.5 + (1 - rows.distance.clip(0, 1)) / 2, flagged=True)).dropna().sort_values('score', ascending=False).drop_duplicates('id')
 
+# %% ../nbs/04_audit.ipynb #bebeb015
 def audit_fastdup(
     table, # survey
     kinds, # kinds wanted
@@ -409,6 +417,7 @@ def audit_fastdup(
         outliers = fastdup_outliers(kept, good, files).assign(tool='fastdup')
         return pd.concat([found[found.kind != 'outlier'], outliers.reindex(columns=found.columns)], ignore_index=True).astype(dict(suggested=float))
 
+# %% ../nbs/04_audit.ipynb #13c04a41
 def ending(
     raw, # bytes of an image file
 ):       # -> text, the file name's ending by its content; fastdup goes by names
@@ -416,7 +425,7 @@ def ending(
     marks = {b'\x89PNG': '.png', b'\xff\xd8': '.jpg', b'GIF8': '.gif', b'BM': '.bmp', b'RIFF': '.webp', b'II*\0': '.tif', b'MM\0*': '.tif'}
     return next((e for mark, e in marks.items() if raw.startswith(mark)), '.png')
 
-# %% ../nbs/04_audit.ipynb #1de4e602
+# %% ../nbs/04_audit.ipynb #9c96ef8c
 TOOLS = dict(open=audit_open, fastdup=audit_fastdup)
 
 def available(): # -> (bool, text): whether fastdup runs here, and its version or the reason why it doesn't
@@ -438,6 +447,7 @@ def resolve(
     if tool == 'fastdup': raise FastdupUnavailable(why)
     return 'open', f'The open auditor ran instead of fastdup: {why}.'
 
+# %% ../nbs/04_audit.ipynb #e19229d9
 def audit(
     images,      # DatasetDict
     tool='open', # open or fastdup

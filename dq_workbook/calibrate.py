@@ -31,6 +31,7 @@ def share(
     """A share with its interval."""
     return (hits / of, *proportion_confint(hits, of, method='wilson')) if of else (np.nan, 0.0, 1.0)
 
+# %% ../nbs/05_calibrate.ipynb #fd24f455
 def recovered_kind(
     kind,     # a finding kind
     findings, # findings table, flagged rows only
@@ -58,7 +59,7 @@ def recovered(
     kinds = [k for k in check_table(truth, 'truth').kind.unique() if k in set(findings.kind)]
     return pd.DataFrame([recovered_kind(k, found, truth) for k in kinds], columns=list(MARKS))
 
-# %% ../nbs/05_calibrate.ipynb #e0adcff0
+# %% ../nbs/05_calibrate.ipynb #f932859f
 def threshold_for(
     scores, # float array, one an image
     true,   # bool array, which of them are defects
@@ -72,7 +73,7 @@ def threshold_for(
     good = np.flatnonzero((false_share <= fdr) & last)
     return float(scores[good[-1]]) if len(good) else float('inf')
 
-# %% ../nbs/05_calibrate.ipynb #08eb41ea
+# %% ../nbs/05_calibrate.ipynb #76ce8cbf
 def calibrate(
     images,      # DatasetDict
     tool,        # open or fastdup

@@ -142,6 +142,7 @@ def contrasts_of(
     adjusted = multipletests(p, method='holm')[1] if len(p) and not np.isnan(p).any() else p
     return [dict(f, p_adjusted=float(a)) for f, a in zip(found, adjusted)]
 
+# %% ../nbs/10_compare.ipynb #4ba0cb1d
 def paired(
     scores,         # scores table with the same seeds in every arm
     baseline='raw', # the arm the others are compared with

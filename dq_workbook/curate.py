@@ -60,6 +60,7 @@ def reason(
     twin = f' of {row.other}' if row.kind in PAIR_KINDS else ''
     return f'{row.kind.replace("_", " ")}{twin}, score {row.score:.3f} ({row.tool})'
 
+# %% ../nbs/06_curate.ipynb #3d3559b4
 def ledger_of(
     images,   # DatasetDict
     findings, # findings table
@@ -88,7 +89,7 @@ def spared(
     for name in gone: logging.warning('every image of the class %r would be dropped; one stays', name)
     return ledger.drop([drops.index[drops.old == name][-1] for name in gone]).reset_index(drop=True)
 
-# %% ../nbs/06_curate.ipynb #e4a65545
+# %% ../nbs/06_curate.ipynb #a6c75d5c
 def apply(
     images, # DatasetDict
     ledger, # ledger table
@@ -119,7 +120,7 @@ def curate(
     ledger = ledger_of(images, findings, recipe)
     return apply(images, ledger), ledger
 
-# %% ../nbs/06_curate.ipynb #46279e94
+# %% ../nbs/06_curate.ipynb #a38c85fe
 def random_control(
     images, # DatasetDict
     ledger, # ledger table of the repair
@@ -132,7 +133,7 @@ def random_control(
     gone = {i for name, n in drops.items() for i in random.choice(ids[ids.index == name].to_numpy(), n, replace=False)}
     return datasets.DatasetDict({**images, 'train': keep(images['train'], set(ids) - gone)}) if gone else images
 
-# %% ../nbs/06_curate.ipynb #a772d072
+# %% ../nbs/06_curate.ipynb #98a70b8e
 def arms_of(
     images,   # DatasetDict
     findings, # findings table

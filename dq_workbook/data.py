@@ -50,6 +50,7 @@ def as_rgb(
         picture = Image.alpha_composite(Image.new('RGBA', picture.size, 'white'), picture)
     return picture.convert('RGB')
 
+# %% ../nbs/02_data.ipynb #9958ea29
 def decode(
     raw, # bytes of an image file
 ):       # -> PIL image, RGB
@@ -64,7 +65,7 @@ def decode(
         return as_rgb(ImageOps.exif_transpose(picture))
     except Exception as error: raise ValueError(f'not a readable image: {error}') from None
 
-# %% ../nbs/02_data.ipynb #43972acb
+# %% ../nbs/02_data.ipynb #086e0e21
 def encoded(
     split, # Dataset with an image column
 ):         # -> the same Dataset whose images are undecoded: {'bytes', 'path'}
@@ -95,7 +96,7 @@ def class_names(
     if feature is None: raise ValueError('this data set has no class labels')
     return list(feature.names)
 
-# %% ../nbs/02_data.ipynb #086e0e21
+# %% ../nbs/02_data.ipynb #c4a2b18a
 def from_columns(
     columns,  # dict: name -> list of values; image holds bytes or {'bytes', 'path'}
     features, # datasets.Features
@@ -120,6 +121,7 @@ def keep(
     ids = set(ids)
     return split.select([i for i, name in enumerate(split['id'][:]) if name in ids])
 
+# %% ../nbs/02_data.ipynb #1676cece
 def replace(
     split,       # Dataset
     images=None, # dict: id -> bytes
@@ -145,7 +147,7 @@ def append(
         if row['id'] in taken: raise ValueError(f"the id {row['id']!r} is in the split already")
     return from_columns({name: values + [row.get(name) for row in rows] for name, values in columns.items()}, split.features)
 
-# %% ../nbs/02_data.ipynb #4ab85a89
+# %% ../nbs/02_data.ipynb #954208d8
 GROUPS = ('group', 'sender_id', 'drawer', 'writer')
 
 def with_test(
@@ -171,6 +173,7 @@ def stratify(
     labels = rows['label'][:]
     return labels if min(np.unique(labels, return_counts=True)[1]) > 1 and len(labels) >= 5 * len(set(labels)) else None
 
+# %% ../nbs/02_data.ipynb #f50b9086
 def limited(
     images, # DatasetDict
     limit,  # training images at most
@@ -182,7 +185,7 @@ def limited(
     chosen, _ = train_test_split(np.arange(n), train_size=limit, random_state=seed, stratify=stratify(images['train']))
     return datasets.DatasetDict({**images, 'train': images['train'].select(sorted(chosen))})
 
-# %% ../nbs/02_data.ipynb #7f9c4be2
+# %% ../nbs/02_data.ipynb #8f782a41
 def digits(): # -> DatasetDict: train 1,437 and test 360 images, 32 x 32 RGB
     """scikit-learn's handwritten digits."""
     source = load_digits()
@@ -192,7 +195,7 @@ def digits(): # -> DatasetDict: train 1,437 and test 360 images, 32 x 32 RGB
     rows = lambda name, part: from_columns(dict(id=[f'{name}-{i:05d}' for i in range(len(part))], image=[encode(pictures[i]) for i in part], label=source.target[part].tolist()), features)
     return datasets.DatasetDict({name: rows(name, sorted(part)) for name, part in zip(('train', 'test'), parts)})
 
-# %% ../nbs/02_data.ipynb #827b274f
+# %% ../nbs/02_data.ipynb #34baf8e5
 ENDINGS = ('.png', '.jpg', '.jpeg', '.bmp', '.gif', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
 SPLITS = {'train': 'train', 'training': 'train', 'val': 'validation', 'valid': 'validation', 'validation': 'validation', 'test': 'test', 'testing': 'test'}
 
@@ -222,7 +225,7 @@ def from_folder(
     for label in set(range(len(names))) - used: logging.warning('the class %r of %s holds no image', names[label], path)
     return with_test(splits)
 
-# %% ../nbs/02_data.ipynb #8f9fa3e5
+# %% ../nbs/02_data.ipynb #320080bb
 def standard(
     split, # name of the split
     rows,  # Dataset as it came
@@ -248,6 +251,7 @@ def from_hub_layout(
     for file in files: tables.setdefault(SPLITS.get(file.name.split('-')[0], file.name.split('-')[0]), []).append(file)
     return with_test({split: standard(split, datasets.concatenate_datasets([read_parquet(f) for f in parts])) for split, parts in tables.items()})
 
+# %% ../nbs/02_data.ipynb #ec1fa488
 def read_parquet(
     file, # parquet file written by `datasets`
 ):        # -> Dataset with the features that the file states
@@ -259,7 +263,7 @@ def read_parquet(
     except (pa.ArrowInvalid, OSError) as error: raise ValueError(f'{file} is no readable parquet file: {error}') from None
     return datasets.Dataset(pa.Table.from_batches(table.to_batches()) if table.num_rows else table)
 
-# %% ../nbs/02_data.ipynb #241d4736
+# %% ../nbs/02_data.ipynb #9fbc92b3
 def shelf(): # -> dict: name -> folder
     """The data sets in the folder DQ_DATA_DIR."""
     base = os.environ.get('DQ_DATA_DIR')
@@ -280,6 +284,7 @@ def locate(
     try: choose(name, ['digits', *shelf()], 'data set')
     except ValueError as error: raise ValueError(f'{error} A folder or a Hub id (owner/name) will do, too; DQ_DATA_DIR is {os.environ.get("DQ_DATA_DIR", "not set")}.') from None
 
+# %% ../nbs/02_data.ipynb #cbbb1919
 def from_hub(
     name, # owner/name on the Hub
 ):        # -> DatasetDict
@@ -291,7 +296,7 @@ def from_hub(
     except Exception as error: raise ValueError(f'the Hub data set {name!r} could not be loaded: {str(error).splitlines()[0]}') from None
     return with_test({SPLITS.get(split, split): standard(split, rows) for split, rows in splits.items()})
 
-# %% ../nbs/02_data.ipynb #ec1fa488
+# %% ../nbs/02_data.ipynb #e57dd3a7
 def label_choices(
     name,   # name or folder
     images, # DatasetDict
@@ -303,6 +308,7 @@ def label_choices(
     people = pd.read_parquet(file).set_index('id') if file.exists() else pd.DataFrame()
     return {**own, **{c: people[c] for c in people}}
 
+# %% ../nbs/02_data.ipynb #06230aae
 def relabelled(
     name,   # name or folder
     images, # DatasetDict
@@ -319,6 +325,7 @@ def relabelled(
     ids = images['train']['id'][:]
     return datasets.DatasetDict({**images, 'train': replace(images['train'], labels=dict(zip(ids, new.reindex(ids).astype(int))))})
 
+# %% ../nbs/02_data.ipynb #164633f5
 def load(
     name_or_path, # digits, a folder in DQ_DATA_DIR, a path, or a Hub id
     labels=None,  # another opinion on the training labels, as aggregate or noisy_25
@@ -335,7 +342,7 @@ def load(
     if ids.duplicated().any(): raise ValueError(f'{name_or_path}: the id {ids[ids.duplicated()].iloc[0]!r} stands on two rows')
     return limited(images, limit, seed)
 
-# %% ../nbs/02_data.ipynb #cbbb1919
+# %% ../nbs/02_data.ipynb #b79702f0
 def fingerprint(
     images, # DatasetDict
 ):          # -> text, 64 hexadecimal digits
@@ -344,7 +351,7 @@ def fingerprint(
     for name, rows in images.items(): parts += [name, rows['id'][:], rows['label'][:] if 'label' in rows.column_names else [], *contents(rows)]
     return digest(*parts)
 
-# %% ../nbs/02_data.ipynb #06230aae
+# %% ../nbs/02_data.ipynb #189cb848
 def square(
     raw,  # bytes of an image file
     size, # side in pixels
@@ -355,6 +362,7 @@ def square(
     if picture.size != (size, size): picture = picture.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(picture).transpose(2, 0, 1)
 
+# %% ../nbs/02_data.ipynb #3526471a
 class Pixels:
     """The readable images of a split as uint8 tensors, in memory or decoded on demand."""
 
@@ -390,7 +398,7 @@ class Pixels:
         if self.held is not None: return self.held[torch.as_tensor(indices)]
         return torch.from_numpy(np.stack(list(self._squares(self.where[np.asarray(indices)]))))
 
-# %% ../nbs/02_data.ipynb #164633f5
+# %% ../nbs/02_data.ipynb #8b9c4ccf
 _recent = OrderedDict()
 
 def pixels(

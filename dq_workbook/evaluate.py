@@ -136,6 +136,7 @@ def corrupt_split(
     features = datasets.Features({c: split.features[c] for c in ('id', 'image', 'label')})
     return from_columns(dict(id=ids, image=pictures, label=labels), features)
 
+# %% ../nbs/09_evaluate.ipynb #f0146576
 def corrupt(
     images,               # DatasetDict with `test`
     kinds=None,           # list of keys of SEVERITIES; None is all

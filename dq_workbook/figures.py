@@ -177,11 +177,11 @@ def effect_plot(
         raise ValueError(f"no effects on {metric} for slice '{slice}'; there are: {sorted(set(zip(effects['metric'], effects['slice'])))}")
     groups = list(chosen.groupby(list(panels), sort=False))
     factor, word = unit(metric)
-    figure, axes = _sheet(len(groups), width=6.6, height=0.9 + 0.34 * max(len(rows) for _, rows in groups), columns=columns)
+    figure, axes = _sheet(len(groups), width=6.6, height=1.1 + 0.34 * max(len(rows) for _, rows in groups), columns=columns)
     for panel, (title, rows) in zip(axes, groups):
         _effect_panel(panel, rows, factor)
         panel.set(title=', '.join(map(str, title)), xlim=_reach(chosen, factor))
-    figure.supxlabel(f"{metric} on {slice} minus {', '.join(chosen['baseline'].unique())}, {word} (bar: 95 % interval; band: minimum detectable effect)", size=9)
+    figure.supxlabel(f"{metric} on {slice} minus {', '.join(chosen['baseline'].unique())}, {word}\nbar: 95 % interval, band: minimum detectable effect", size=9)
     return figure
 
 # %% ../nbs/11_figures.ipynb #e98bf971

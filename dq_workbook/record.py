@@ -100,6 +100,7 @@ def write_json(
     """Write JSON, indented and with sorted keys."""
     return write_atomic(path, lambda p: p.write_text(json.dumps(value, indent=1, sort_keys=True, default=str, ensure_ascii=False) + '\n'))
 
+# %% ../nbs/00_record.ipynb #ee0a5113
 def write_table(
     table, # DataFrame
     path,  # file to write, .parquet
@@ -113,7 +114,7 @@ def read_table(
     """Read a table written by `write_table`."""
     return pd.read_parquet(path)
 
-# %% ../nbs/00_record.ipynb #01d1d60f
+# %% ../nbs/00_record.ipynb #1acb15a5
 def digest(
     *parts, # text, bytes, a Path (its content counts) or anything json can hold
 ):          # -> text, 64 hexadecimal digits
@@ -125,7 +126,7 @@ def digest(
         sha.update(len(data).to_bytes(8, 'big') + data)
     return sha.hexdigest()
 
-# %% ../nbs/00_record.ipynb #5744e8d8
+# %% ../nbs/00_record.ipynb #e2ab61e9
 PACKAGES = ('torch', 'timm', 'lightning', 'numpy', 'scikit-learn', 'cleanlab', 'datasets', 'pillow')
 
 def commit(

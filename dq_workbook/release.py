@@ -33,6 +33,7 @@ Take the original data set{home} and leave the ledger aside; or apply the rows t
 {licence}
 '''
 
+# %% ../nbs/12_release.ipynb #86433742
 def readme(
     ledger, # ledger table
     card,   # dict with name, licence, home (as `catalogue.card` gives)
@@ -46,7 +47,7 @@ def readme(
     data = DatasetCardData(pretty_name=f"{card['name']}, curated", license=(card.get('licence') or 'unknown').lower().replace(' ', '-'), tags=['dq_workbook', 'curated'])
     return DatasetCard(f'---\n{data.to_yaml()}\n---\n\n{text}')
 
-# %% ../nbs/12_release.ipynb #0745f40c
+# %% ../nbs/12_release.ipynb #a5017887
 def build(
     images,          # DatasetDict of curated images; None releases the ledger alone
     ledger,          # ledger table
@@ -74,6 +75,7 @@ def build(
     finally: shutil.rmtree(part, ignore_errors=True)
     return out
 
+# %% ../nbs/12_release.ipynb #bd217cab
 def push(
     folder,       # folder made by `build`
     repo_id,      # owner/name on the Hub

@@ -124,6 +124,7 @@ def to_html(
         .from_notebook_node(report)
     return write_atomic(notebook.with_suffix('.html'), lambda p: p.write_text(page))
 
+# %% ../nbs/13_sweep.ipynb #5820eba9
 def execute(
     run, # dict: study, name, key, template, parameters, folder (relative to the root)
 ):       # -> dict, the content of run.json
@@ -147,6 +148,7 @@ def execute(
     write_json(record, folder/'run.json')
     return record
 
+# %% ../nbs/13_sweep.ipynb #5cdb4d92
 def finished(
     folder, # folder of a run
 ):          # -> its record when it has ended well, else None
@@ -155,7 +157,7 @@ def finished(
     except (OSError, ValueError): return None
     return record if record.get('status') == 'done' else None
 
-# %% ../nbs/13_sweep.ipynb #5cdb4d92
+# %% ../nbs/13_sweep.ipynb #d0fd4db2
 @contextmanager
 def executor(
     jobs,      # processes on this machine
@@ -172,6 +174,7 @@ def executor(
     except ImportError: raise ImportError('a scheduler address needs Dask: pip install distributed') from None
     with Client(scheduler) as client: yield client.get_executor()
 
+# %% ../nbs/13_sweep.ipynb #bc7f1310
 def plan(
     grid, # name, path or dict
 ):        # -> list of dicts: study, name, key, template, parameters, folder
@@ -196,7 +199,7 @@ def line(
     what = record['error'] if record['status'] == 'failed' else record['headline'].get('text', '')
     return f"{record['study']}/{record['name']}: {record['status']} in {record['minutes']:.1f} min. {what}"
 
-# %% ../nbs/13_sweep.ipynb #803e8d93
+# %% ../nbs/13_sweep.ipynb #02b04363
 def run_all(
     todo,      # list of planned runs
     jobs,      # processes on this machine
@@ -217,6 +220,7 @@ def run_all(
                 index()
     return records
 
+# %% ../nbs/13_sweep.ipynb #783f0e62
 def run(
     grid,           # name of a file in nbs/sweeps, path of a YAML file, or a dict
     jobs=1,         # runs at a time; each uses all cores, so more than one only pays with many cores
@@ -235,7 +239,7 @@ def run(
     records = [done.get(r['key']) or finished(root()/r['folder']) for r in runs]
     return pd.DataFrame([dict(name=r['name'], status=r['status'], minutes=r['minutes'], headline=r['headline'].get('text', r['error']), folder=r['folder']) for r in records])
 
-# %% ../nbs/13_sweep.ipynb #bc7f1310
+# %% ../nbs/13_sweep.ipynb #47a8532e
 STYLE = '''body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#222}
 table{border-collapse:collapse;width:100%}td,th{padding:.6rem;border-top:1px solid #ddd;text-align:left;vertical-align:top}
 img{height:96px;margin:0 .4rem .4rem 0;border:1px solid #eee}.failed td{background:#fdecea}small{color:#666}'''
@@ -255,6 +259,7 @@ def row(
     return (f'<tr class="{record["status"]}"><td><a href="{e(str(folder/report))}"><b>{e(record["name"])}</b></a><br><small>{e(record["study"])}, {record["minutes"]} min<br>'
             f'<a href="{e(str(folder/report.replace(".html", ".ipynb")))}">notebook</a></small></td><td>{e(text)}<br><small>{e(settings)}</small></td><td>{pictures}</td></tr>')
 
+# %% ../nbs/13_sweep.ipynb #1ca80c4a
 def index(
     runs=None, # folder of all runs; None is runs/ in the root
 ):             # -> Path of the page
@@ -267,7 +272,7 @@ def index(
             f'<p>{len(records)} runs, {sum(r["status"] == "failed" for r in records)} failed.</p><table><tr><th>run</th><th>headline</th><th>pictures</th></tr>{rows}</table></html>')
     return write_atomic(runs/'index.html', lambda p: p.write_text(page))
 
-# %% ../nbs/13_sweep.ipynb #cda261d7
+# %% ../nbs/13_sweep.ipynb #afa0a1ff
 def main(
     argv=None, # arguments; None are the process's own
 ):             # -> exit code: 0, 1 when a run failed, 2 for a mistake in the grid

@@ -96,6 +96,7 @@ def precision(): # -> text, Lightning's name of the precision used here
     native = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.backends.cpu.get_cpu_capability() == 'AVX512' and torch.cpu._is_avx512_bf16_supported()
     return 'bf16-mixed' if native else '32-true'
 
+# %% ../nbs/08_train.ipynb #528068d4
 class Classifier(L.LightningModule):
     """A timm model under the frozen protocol."""
 
@@ -124,7 +125,7 @@ class Classifier(L.LightningModule):
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, p['peak_lr'], total_steps=p['steps'], pct_start=p['warmup'])
         return dict(optimizer=optimizer, lr_scheduler=dict(scheduler=schedule, interval='step'))
 
-# %% ../nbs/08_train.ipynb #528068d4
+# %% ../nbs/08_train.ipynb #72fc6296
 class Batches:
     """An iterable of (uint8 images, labels) in a fixed order, with a length, as Lightning wants it."""
 
@@ -146,7 +147,7 @@ def trainer(
     return L.Trainer(max_steps=steps, max_epochs=1, accelerator='auto', devices=1, precision=precision(), deterministic=True, logger=False, gradient_clip_val=1.0,
                      enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
 
-# %% ../nbs/08_train.ipynb #5d6ddb99
+# %% ../nbs/08_train.ipynb #2e212118
 @torch.inference_mode()
 def probabilities(
     model,     # trained model
@@ -170,7 +171,7 @@ def predict(
     table = pd.DataFrame(dict(columns, id=source.ids, label=source.labels.numpy(), predicted=p.argmax(1)))
     return pd.concat([table, pd.DataFrame(p.astype('float32'), columns=[f'p{k}' for k in range(p.shape[1])])], axis=1)
 
-# %% ../nbs/08_train.ipynb #85f32a37
+# %% ../nbs/08_train.ipynb #4aec5259
 def input_size(
     images, # DatasetDict
     limit,  # upper bound in pixels
@@ -180,6 +181,7 @@ def input_size(
     sides = [min(decode(read(row['image'])).size) for row in test.select(range(min(100, len(test))))]
     return int(min(limit, 32 * -(-np.median(sides) // 32)))
 
+# %% ../nbs/08_train.ipynb #d62b7069
 def fit(
     images,          # DatasetDict with `train` and `test`; every other split but `validation` is predicted too
     model=MODEL,     # timm model name
@@ -206,7 +208,7 @@ def fit(
     table.attrs['curve'] = torch.stack(module.losses).tolist()
     return table
 
-# %% ../nbs/08_train.ipynb #8d732515
+# %% ../nbs/08_train.ipynb #ceed9bb5
 def fit_one(
     folder,  # folder of finished fits
     images,  # DatasetDict of the arm, or a function of the seed that gives it
@@ -226,6 +228,7 @@ def fit_one(
         write_table(table, paths[1])
     return read_table(paths[1]), read_table(paths[0])
 
+# %% ../nbs/08_train.ipynb #ade4e4b0
 def fit_grid(
     arms,    # dict: name of the arm -> DatasetDict, or a function of the seed that gives one
     seeds,   # list of seeds, the same for every arm
