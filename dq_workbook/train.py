@@ -2,11 +2,13 @@
 
 # %% auto #0
 __all__ = ['BUDGETS', 'MODEL', 'small_stem', 'build', 'order', 'shifted', 'normalised', 'precision', 'Classifier', 'Batches',
-           'trainer', 'probabilities', 'predict', 'input_size', 'fit', 'fit_one', 'fit_grid']
+           'trainer', 'probabilities', 'predict', 'one_core', 'input_size', 'fit', 'paths_of', 'fit_cell', 'fit_grid']
 
 # %% ../nbs/08_train.ipynb #30cf122e
 import logging
+import os
 import warnings
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import numpy as np
 import pandas as pd
 import timm
 import torch
+from joblib import Parallel, delayed
 from torch import nn
 from torch.nn.functional import cross_entropy, pad
 from tqdm import tqdm
@@ -172,6 +175,14 @@ def predict(
     return pd.concat([table, pd.DataFrame(p.astype('float32'), columns=[f'p{k}' for k in range(p.shape[1])])], axis=1)
 
 # %% ../nbs/08_train.ipynb #4aec5259
+@contextmanager
+def one_core():
+    """Let torch use one core; sums then don't depend on the number of cores."""
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try: yield
+    finally: torch.set_num_threads(cores)
+
 def input_size(
     images, # DatasetDict
     limit,  # upper bound in pixels
@@ -198,45 +209,55 @@ def fit(
     size, names = input_size(images, protocol['size']), class_names(images)
     train = pixels(images['train'], size)
     if len(train) == 0: raise ValueError(f'arm {arm!r} of {dataset or "the data set"} has no readable training image')
-    with torch.random.fork_rng(), warnings.catch_warnings():
+    tests = [pixels(images[s], size) for s in images if s not in ('train', 'validation')]
+    with one_core(), torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter('ignore')
         torch.manual_seed(seed)
         module = Classifier(build(model, len(names), size), protocol, seed)
         trainer(protocol['steps']).fit(module, Batches(train, order(len(train), protocol['steps'], protocol['batch'], seed)))
-    tests = [pixels(images[s], size) for s in images if s not in ('train', 'validation')]
-    table = pd.concat([predict(module.model, t, dataset=dataset, model=model, arm=arm, seed=seed) for t in tests], ignore_index=True)
+        table = pd.concat([predict(module.model, t, dataset=dataset, model=model, arm=arm, seed=seed) for t in tests], ignore_index=True)
     table.attrs['curve'] = torch.stack(module.losses).tolist()
     return table
 
 # %% ../nbs/08_train.ipynb #ceed9bb5
-def fit_one(
-    folder,  # folder of finished fits
-    images,  # DatasetDict of the arm, or a function of the seed that gives it
-    arm,     # its name
-    seed,    # the seed
-    tests,   # dict of further test splits
-    **options, # model, budget, dataset of `fit`
-):           # -> (predictions, curve) with curve columns arm, seed, step, loss
-    """One cell of the grid, read when it is there and computed when it isn't."""
+def paths_of(
+    folder, # folder of finished fits
+    arm,    # name of the arm
+    seed,   # the seed
+):          # -> (Path of the predictions, Path of the training curve)
+    """Where one fit is kept."""
     stem = f"{arm.replace(':', '-')}-{seed}"
-    paths = [Path(folder)/f'{stem}.{part}.parquet' for part in ('curve', 'predictions')]
-    if not paths[1].exists():
-        own = images(seed) if callable(images) else images
-        table = fit({**own, **tests}, arm=arm, seed=seed, **options)
-        loss = table.attrs.pop('curve')
-        write_table(pd.DataFrame(dict(arm=arm, seed=seed, step=range(1, len(loss) + 1), loss=loss)), paths[0])
-        write_table(table, paths[1])
-    return read_table(paths[1]), read_table(paths[0])
+    return tuple(Path(folder)/f'{stem}.{part}.parquet' for part in ('predictions', 'curve'))
+
+def fit_cell(
+    folder,    # folder of finished fits
+    images,    # DatasetDict of the arm, or a function of the seed that gives it
+    arm,       # its name
+    seed,      # the seed
+    tests,     # dict of further test splits
+    **options, # model, budget, dataset of `fit`
+):             # -> None
+    """Compute one cell of the grid and keep it; the predictions are written last and alone say that it is finished."""
+    own = images(seed) if callable(images) else images
+    table = fit({**own, **tests}, arm=arm, seed=seed, **options)
+    loss = table.attrs.pop('curve')
+    predictions, curve = paths_of(folder, arm, seed)
+    write_table(pd.DataFrame(dict(arm=arm, seed=seed, step=range(1, len(loss) + 1), loss=loss)), curve)
+    write_table(table, predictions)
 
 # %% ../nbs/08_train.ipynb #ade4e4b0
 def fit_grid(
-    arms,    # dict: name of the arm -> DatasetDict, or a function of the seed that gives one
-    seeds,   # list of seeds, the same for every arm
-    folder,  # where finished fits are kept; must belong to these arms alone
+    arms,       # dict: name of the arm -> DatasetDict, or a function of the seed that gives one
+    seeds,      # list of seeds, the same for every arm
+    folder,     # where finished fits are kept; must belong to these arms alone
     tests=None, # dict: name -> further test splits for every arm, as the corrupted ones of `evaluate.corrupt`
-    **options, # model, budget, dataset of `fit`
-):           # -> (predictions, curves) of all arms and seeds
+    jobs=None,  # fits at a time; None is one for each core, or one alone on a GPU
+    **options,  # model, budget, dataset of `fit`
+):              # -> (predictions, curves) of all arms and seeds
     """Fit every arm with every seed; a fit that is already in `folder` is not repeated."""
+    jobs = jobs or (1 if torch.cuda.is_available() else os.cpu_count())
     cells = [(arm, seed) for seed in seeds for arm in arms]
-    results = [fit_one(folder, arms[arm], arm, seed, tests or {}, **options) for arm, seed in tqdm(cells, desc='fits', mininterval=5)]
-    return tuple(pd.concat(tables, ignore_index=True) for tables in zip(*results))
+    todo = [(arm, seed) for arm, seed in cells if not paths_of(folder, arm, seed)[0].exists()]
+    work = (delayed(fit_cell)(folder, arms[arm], arm, seed, tests or {}, **options) for arm, seed in todo)
+    for _ in tqdm(Parallel(min(jobs, max(1, len(todo))), return_as='generator_unordered')(work), desc='fits', total=len(todo), mininterval=5): pass
+    return tuple(pd.concat([read_table(paths_of(folder, *cell)[part]) for cell in cells], ignore_index=True) for part in (0, 1))
