@@ -20,7 +20,7 @@ sweep: setup  ## run a grid of executed notebooks: make sweep SWEEP=cifar10
 	$(BIN)/dq-sweep $(SWEEP) --jobs $(JOBS)
 
 test: setup  ## sync check, notebook lessons, pytest
-	$(BIN)/nbdev-test --path-glob '$(CURDIR)/nbs/[0-9]*' --n-workers 2 nbs
+	$(BIN)/nbdev-test --file-re '^[0-9]' --n-workers 2 nbs
 	$(BIN)/pytest
 
 lab: setup  ## open the workbook in JupyterLab
@@ -45,7 +45,7 @@ clean:  ## remove the environments (runs and data stay)
 	@test -n '$(PYTHON)' || { echo 'dq_workbook needs Python 3.11 or 3.12: install one, or say make PYTHON=/path/to/python3.11'; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install -q $(LOCKED) -e '.[dev]'
-	@if git rev-parse --git-dir >/dev/null 2>&1; then $(BIN)/nbdev-install-hooks; fi
+	@if git rev-parse --git-dir >/dev/null 2>&1; then git config --local include.path ../.gitconfig; fi
 	@touch $@
 
 # fastdup needs older versions than the rest; without it the open auditor takes over and every report says so

@@ -104,9 +104,10 @@ def words(
     scale, unit = (1, '') if metric in LOWER_IS_BETTER else (100, ' pp')
     diff, low, high, mde = (scale * v for v in (diff, low, high, mde))
     digits = 2 if scale == 100 else 4
-    if p >= 0.05 or low <= 0 <= high: return f'no difference found: {diff:+.{digits}f}{unit} ({low:.{digits}f} to {high:.{digits}f}); could have seen {mde:.{digits}f}{unit}'
+    if low <= 0 <= high: return f'no difference found: {diff:+.{digits}f}{unit} ({low:.{digits}f} to {high:.{digits}f}); could have seen {mde:.{digits}f}{unit}'
     good = (diff > 0) != (metric in LOWER_IS_BETTER)
-    return f'{"better" if good else "worse"} by {abs(diff):.{digits}f}{unit} ({min(abs(low), abs(high)):.{digits}f} to {max(abs(low), abs(high)):.{digits}f})'
+    doubt = '' if p < 0.05 else f', though not after the correction for several arms (p = {p:.2g})'
+    return f'{"better" if good else "worse"} by {abs(diff):.{digits}f}{unit} ({min(abs(low), abs(high)):.{digits}f} to {max(abs(low), abs(high)):.{digits}f}){doubt}'
 
 def contrast(
     diffs, # paired differences, one a seed

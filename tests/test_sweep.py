@@ -17,7 +17,7 @@ TINY = dict(dataset='digits', budget='smoke', seeds=2, recipes=['curated'], corr
 TABLES = ('findings', 'scores', 'effects', 'predictions', 'ledger')
 
 
-def grid(study, **changes): return dict(study=study, runs=[dict(TINY, name='tiny', **changes)])
+def grid(study, **changes): return dict(study=study, runs=[{**TINY, 'name': 'tiny', **changes}])
 
 
 @pytest.fixture(scope='module')
