@@ -33,6 +33,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'dq_workbook.compare': { 'dq_workbook.compare.contrast': ('compare.html#contrast', 'dq_workbook/compare.py'),
                                      'dq_workbook.compare.contrasts_of': ('compare.html#contrasts_of', 'dq_workbook/compare.py'),
                                      'dq_workbook.compare.equivalent': ('compare.html#equivalent', 'dq_workbook/compare.py'),
+                                     'dq_workbook.compare.frozen_garbage': ('compare.html#frozen_garbage', 'dq_workbook/compare.py'),
                                      'dq_workbook.compare.interval': ('compare.html#interval', 'dq_workbook/compare.py'),
                                      'dq_workbook.compare.mde': ('compare.html#mde', 'dq_workbook/compare.py'),
                                      'dq_workbook.compare.paired': ('compare.html#paired', 'dq_workbook/compare.py'),

@@ -2,10 +2,12 @@
 
 # %% auto #0
 __all__ = ['EXACT', 'LOWER_IS_BETTER', 'interval', 'sign_flip', 'patterns', 'mde', 'standard_mde', 'equivalent', 'words',
-           'contrast', 'seed_table', 'contrasts_of', 'paired']
+           'contrast', 'seed_table', 'contrasts_of', 'frozen_garbage', 'paired']
 
 # %% ../nbs/10_compare.ipynb #f57e7c82
 import functools
+import gc
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -144,6 +146,14 @@ def contrasts_of(
     return [dict(f, p_adjusted=float(a)) for f, a in zip(found, adjusted)]
 
 # %% ../nbs/10_compare.ipynb #4ba0cb1d
+@contextmanager
+def frozen_garbage():
+    """Spare statsmodels' Holm, which collects garbage on every call, the walk through all that this process has loaded."""
+    gc.freeze()
+    try: yield
+    finally: gc.unfreeze()
+
+@frozen_garbage()
 def paired(
     scores,         # scores table with the same seeds in every arm
     baseline='raw', # the arm the others are compared with

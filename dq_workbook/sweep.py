@@ -136,7 +136,7 @@ def execute(
     folder.mkdir(parents=True, exist_ok=True)
     record = dict(run, status='done', error='', provenance=provenance())
     try:
-        papermill.execute_notebook(template_path(run['template']), part, parameters={**run['parameters'], 'out': run['folder']}, cwd=root(), progress_bar=False, kernel_name='python3')
+        papermill.execute_notebook(template_path(run['template']), part, parameters={**run['parameters'], 'out': run['folder']}, cwd=root(), progress_bar=False, kernel_name='python3', extra_arguments=['--log-level=ERROR'])
         os.replace(part, folder/'report.ipynb')
         to_html(folder/'report.ipynb')
         record['headline'] = json.loads((folder/'headline.json').read_text())
