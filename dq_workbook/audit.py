@@ -16,6 +16,7 @@ import faiss
 import numpy as np
 import pandas as pd
 from cleanlab.filter import find_label_issues
+from PIL import Image
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -66,7 +67,7 @@ def out_of_fold(
     model = make_pipeline(PCA(width, random_state=seed), StandardScaler(), LogisticRegression(C=0.01, max_iter=200))
     return cross_val_predict(model, vectors, labels, cv=folds, method='predict_proba')
 
-# %% ../nbs/04_audit.ipynb #2f6d6942
+# %% ../nbs/04_audit.ipynb #1def534d
 def label_findings(
     table,   # survey of readable training images
     vectors, # float array [n, d]
@@ -83,7 +84,7 @@ def label_findings(
     score = np.where(issue, 0.5, 0.0) + (1 - own) / 2 - np.where(issue, 0, 1e-9)
     return pd.DataFrame(dict(id=table.id, kind='label_error', score=score.clip(0, 1), flagged=issue, suggested=classes[best].astype(float)))
 
-# %% ../nbs/04_audit.ipynb #1def534d
+# %% ../nbs/04_audit.ipynb #70be75ec
 def corrupt_findings(
     table, # survey
 ):         # -> DataFrame id, kind, score, flagged
@@ -98,7 +99,7 @@ def features_for_labels(
     """Embedding and thumbnail side by side: shapes and pixels."""
     return np.concatenate([vectors, unit(np.stack(table.thumb)[:, ::2, ::2])], axis=1)
 
-# %% ../nbs/04_audit.ipynb #08520819
+# %% ../nbs/04_audit.ipynb #6e7ee195
 def findings_of(
     table,   # survey
     vectors, # embeddings of its readable images, rows of length one
@@ -118,7 +119,7 @@ def findings_of(
     found = found[found.kind.isin(kinds)].reindex(columns=[c for c in TABLES['findings'] if c != 'dataset'])
     return found.assign(tool=found.tool.fillna(tool), flagged=found.flagged.astype(bool), suggested=found.suggested.astype(float))
 
-# %% ../nbs/04_audit.ipynb #013ef6c6
+# %% ../nbs/04_audit.ipynb #39492e8e
 def audit_open(
     table, # survey
     kinds, # kinds wanted
@@ -130,7 +131,7 @@ def audit_open(
     needed = set(kinds) - set(QUALITY_KINDS)
     return findings_of(table, embed(list(good['copy'])) if needed and len(good) else np.zeros((len(good), 1), 'float32'), kinds, seed, 'open')
 
-# %% ../nbs/04_audit.ipynb #70be75ec
+# %% ../nbs/04_audit.ipynb #f318ae59
 class FastdupUnavailable(RuntimeError):
     """fastdup can't run here; the message names the mend."""
 
@@ -145,28 +146,27 @@ def explain(
     output, # what the worker printed
 ):          # -> text: why it failed and what to do
     """Turn the worker's last words into one line."""
-    if 'expire' in output.lower() or 'too old' in output.lower() or 'please upgrade' in output.lower(): return EXPIRED
+    if 'version is deprecated' in output or 'expired' in output: return EXPIRED
     if "No module named 'fastdup'" in output: return MISSING
     last = next((line for line in reversed(output.strip().splitlines()) if line.strip()), 'no output')
     return f'fastdup failed: {last.strip()}. Run `make fastdup` to get the newest, or choose tool=\'open\''
 
-# %% ../nbs/04_audit.ipynb #6e7ee195
+# %% ../nbs/04_audit.ipynb #d36e33a3
 def call_worker(
-    *folders, # folder of images and folder for outputs; none asks for the version only
-):            # -> text that the worker printed
+    source, # folder of images
+    out,    # folder for fastdup's outputs
+):          # -> text that the worker printed; its first line is the version
     """Run the worker.
 
     Raises FastdupUnavailable with the mend.
     """
     python = worker_python()
     if not python.exists(): raise FastdupUnavailable(MISSING)
-    quiet = {**os.environ, 'SENTRY_OPT_OUT': '1', 'DO_NOT_TRACK': '1', 'MPLBACKEND': 'agg'}
-    done = subprocess.run([python, dq_workbook.fastdup_worker.__file__, *map(str, folders)], capture_output=True, text=True, env=quiet, errors='replace')
-    if done.returncode: raise FastdupUnavailable(explain(done.stdout + done.stderr))
-    if folders and not (Path(folders[1])/'atrain_features.dat').exists(): raise FastdupUnavailable(explain(done.stdout + done.stderr))
+    done = subprocess.run([python, dq_workbook.fastdup_worker.__file__, str(source), str(out)], capture_output=True, text=True, env={**os.environ, 'MPLBACKEND': 'agg'}, errors='replace')
+    if done.returncode or not (Path(out)/'atrain_features.dat').exists(): raise FastdupUnavailable(explain(done.stderr + done.stdout))
     return done.stdout
 
-# %% ../nbs/04_audit.ipynb #39492e8e
+# %% ../nbs/04_audit.ipynb #96e09810
 def read_features(
     out, # folder of fastdup's outputs
 ):       # -> (Series: fastdup's index -> file number, float32 array [n, d], rows of length one in the Series' order)
@@ -186,7 +186,7 @@ def fastdup_outliers(
     ids = files.reindex(rows['from']).map(position).to_numpy()
     return pd.DataFrame(dict(id=ids, kind='outlier', score=0.5 + (1 - rows.distance.clip(0, 1)) / 2, flagged=True)).dropna().sort_values('score', ascending=False).drop_duplicates('id')
 
-# %% ../nbs/04_audit.ipynb #6829e15c
+# %% ../nbs/04_audit.ipynb #ebf0244b
 def audit_fastdup(
     table, # survey
     kinds, # kinds wanted
@@ -211,7 +211,7 @@ def audit_fastdup(
         outliers = fastdup_outliers(kept, good, files).assign(tool='fastdup')
         return pd.concat([found[found.kind != 'outlier'], outliers.reindex(columns=found.columns)], ignore_index=True).astype(dict(suggested=float))
 
-# %% ../nbs/04_audit.ipynb #f318ae59
+# %% ../nbs/04_audit.ipynb #cf4022a4
 def ending(
     raw, # bytes of an image file
 ):       # -> text, the file name's ending by its content; fastdup goes by names
@@ -219,13 +219,17 @@ def ending(
     marks = {b'\x89PNG': '.png', b'\xff\xd8': '.jpg', b'GIF8': '.gif', b'BM': '.bmp', b'RIFF': '.webp', b'II*\0': '.tif', b'MM\0*': '.tif'}
     return next((e for mark, e in marks.items() if raw.startswith(mark)), '.png')
 
-# %% ../nbs/04_audit.ipynb #a6ea93ad
+# %% ../nbs/04_audit.ipynb #34b7ec0b
 TOOLS = dict(open=audit_open, fastdup=audit_fastdup)
 
 def available(): # -> (bool, text): whether fastdup runs here, and its version or the reason why it doesn't
-    """Ask fastdup whether it runs."""
-    try: return True, call_worker().strip().splitlines()[-1]
-    except FastdupUnavailable as error: return False, str(error)
+    """Let fastdup look at eight made-up pictures: an expired one answers until it is run."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder)/'images'
+        source.mkdir()
+        for k in range(8): Image.effect_noise((64, 64), 20 + 10 * k).save(source/f'{k}.png')
+        try: return True, call_worker(source, Path(folder)/'out').splitlines()[0]
+        except FastdupUnavailable as error: return False, str(error)
 
 def resolve(
     tool, # auto, fastdup or open
@@ -241,7 +245,7 @@ def resolve(
     if tool == 'fastdup': raise FastdupUnavailable(why)
     return 'open', f'The open auditor ran instead of fastdup: {why}.'
 
-# %% ../nbs/04_audit.ipynb #d36e33a3
+# %% ../nbs/04_audit.ipynb #1de4e602
 def audit(
     images,      # DatasetDict
     tool='open', # open or fastdup

@@ -12,12 +12,11 @@ def main(
     argv, # folder of images, folder for the outputs
 ):        # -> exit code
     """Run fastdup over a folder and leave its native outputs in another."""
-    os.environ.update(SENTRY_OPT_OUT='1', DO_NOT_TRACK='1')
+    os.environ.update(SENTRY_OPT_OUT='1', DO_NOT_TRACK='1', FASTDUP_PRODUCTION='1')
     import fastdup
     print('fastdup', fastdup.__version__)
-    if len(argv) < 2: return 0
     images, out = argv
-    fastdup.create(work_dir=out, input_dir=images).run(ccthreshold=0.9, nearest_neighbors_k=5, overwrite=True, print_summary=False)
+    fastdup.create(work_dir=out, input_dir=images).run(ccthreshold=0.9, nearest_neighbors_k=5, overwrite=True, print_summary=False, run_sentry=False)
     return 0
 
 # %% ../nbs/04_fastdup_worker.ipynb #11a5c0fb
