@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from dq_workbook import sweep
+from dq_workbook.audit import available, worker_python
 from dq_workbook.record import read_table
 
 ROOT = Path(__file__).parent.parent
@@ -82,6 +84,7 @@ def watch(event, args):
     if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
         with open(os.environ["DQ_WATCH"], "a") as f: print(event, args[1:] if event == "socket.connect" else args, file=f)
 sys.addaudithook(watch)
+with open(os.environ["DQ_WATCH"], "a") as f: print("started", *sys.orig_argv, file=f)
 '''
 
 
@@ -96,8 +99,20 @@ def test_a_run_connects_to_nothing_but_this_machine(study, tmp_path):
     done = subprocess.run([sys.executable, '-c', f'from dq_workbook.sweep import main; raise SystemExit(main([{str(path)!r}]))'], cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     local = ('127.0.0.1', 'localhost', '::1', '/')
-    assert seen.read_text(), 'the kernel talks over loopback, so an empty list means the watch did not work'
-    assert [line for line in seen.read_text().splitlines() if not any(place in line for place in local)] == []
+    lines = seen.read_text().splitlines()
+    started = [line for line in lines if line.startswith('started')]
+    assert any('ipykernel' in line for line in started), 'the watch did not reach the kernel'
+    if available()[0]: assert any('fastdup_worker' in line for line in started), 'the watch did not reach fastdup'
+    assert [line for line in lines if line not in started and not any(place in line for place in local)] == []
+
+
+@pytest.mark.skipif(shutil.which('strace') is None or not worker_python().exists(), reason='needs strace and fastdup')
+def test_fastdup_opens_no_connection_from_native_code_either(tmp_path):
+    (tmp_path/'images').mkdir()
+    for k in range(8): Image.effect_noise((64, 64), 20 + 10 * k).save(tmp_path/'images'/f'{k}.png')
+    subprocess.run(['strace', '-f', '-e', 'trace=connect,sendto', '-o', tmp_path/'calls.txt', worker_python(), ROOT/'dq_workbook'/'fastdup_worker.py', tmp_path/'images', tmp_path/'out'], capture_output=True)
+    calls = (tmp_path/'calls.txt').read_text()
+    assert 'exited with' in calls and 'AF_INET' not in calls, calls
 
 
 @pytest.mark.skipif(shutil.which('unshare') is None or subprocess.run(['unshare', '-rn', 'true'], capture_output=True).returncode, reason='no network namespaces here')
