@@ -4,14 +4,12 @@
 __all__ = ['GROUPS', 'ENDINGS', 'SPLITS', 'encode', 'as_rgb', 'decode', 'encoded', 'read', 'contents', 'class_names',
            'from_columns', 'columns_of', 'keep', 'replace', 'append', 'with_test', 'stratify', 'limited', 'digits',
            'folders', 'from_folder', 'standard', 'from_hub_layout', 'read_parquet', 'shelf', 'locate', 'from_hub',
-           'label_choices', 'relabelled', 'load', 'fingerprint', 'square', 'Pixels', 'pixels']
+           'label_choices', 'relabelled', 'load', 'fingerprint']
 
 # %% ../nbs/02_data.ipynb #11364392
 import io
 import logging
 import os
-from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -20,11 +18,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
-import torch
 from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
-from tqdm import tqdm
 
 from .record import choose, digest
 
@@ -350,65 +346,3 @@ def fingerprint(
     parts = []
     for name, rows in images.items(): parts += [name, rows['id'][:], rows['label'][:] if 'label' in rows.column_names else [], *contents(rows)]
     return digest(*parts)
-
-# %% ../nbs/02_data.ipynb #189cb848
-def square(
-    raw,  # bytes of an image file
-    size, # side in pixels
-):        # -> uint8 array [3, size, size], or text: why it can't be read
-    """One image, resized to a square."""
-    try: picture = decode(raw)
-    except ValueError as error: return str(error)
-    if picture.size != (size, size): picture = picture.resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(picture).transpose(2, 0, 1)
-
-# %% ../nbs/02_data.ipynb #3526471a
-class Pixels:
-    """The readable images of a split as uint8 tensors, in memory or decoded on demand."""
-
-    def __init__(self,
-        split,        # Dataset
-        size,         # side in pixels
-        budget=2**31, # bytes of pixels that may be held in memory
-    ):
-        self.size, self.rows = size, encoded(split)
-        fits = len(split) * 3 * size * size <= budget
-        answers = list(self._squares(range(len(split)), 'decode')) if fits else [self._glance(i) for i in tqdm(range(len(split)), desc='check')]
-        good = np.array([not isinstance(a, str) for a in answers], bool)
-        self.where = np.flatnonzero(good)
-        ids = np.array(split['id'][:], object)
-        self.ids, self.unreadable = ids[good].tolist(), pd.DataFrame(dict(id=ids[~good], error=[a for a in answers if isinstance(a, str)]))
-        self.labels = torch.tensor(np.array(split['label'][:])[good]) if 'label' in split.column_names else None
-        self.held = torch.from_numpy(np.stack([answers[i] for i in self.where])) if fits and good.any() else None
-
-    def __len__(self): return len(self.ids)
-
-    def _squares(self, indices, desc=None):
-        raws = (read(self.rows[int(i)]['image']) for i in indices)
-        with ThreadPoolExecutor(2) as pool: yield from tqdm(pool.map(partial(square, size=self.size), raws), total=len(indices), desc=desc, disable=len(indices) < 5000, mininterval=2)
-
-    def _glance(self, i):
-        try: return decode(read(self.rows[i]['image'])) and None
-        except ValueError as error: return str(error)
-
-    def batch(self,
-        indices, # positions among the readable images
-    ):           # -> uint8 tensor [b, 3, size, size]
-        """The pixels of some images."""
-        if self.held is not None: return self.held[torch.as_tensor(indices)]
-        return torch.from_numpy(np.stack(list(self._squares(self.where[np.asarray(indices)]))))
-
-# %% ../nbs/02_data.ipynb #8b9c4ccf
-_recent = OrderedDict()
-
-def pixels(
-    split,        # Dataset
-    size,         # side in pixels
-    budget=2**31, # bytes of pixels that may be held in memory
-):                # -> Pixels
-    """The pixels of a split; the last few that were asked for are remembered."""
-    key = (split._fingerprint, size, budget)
-    if key not in _recent: _recent[key] = Pixels(split, size, budget)
-    _recent.move_to_end(key)
-    while len(_recent) > 40: _recent.popitem(last=False)
-    return _recent[key]
