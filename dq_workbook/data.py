@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
@@ -59,6 +59,7 @@ def decode(
         picture = Image.open(io.BytesIO(raw))
         picture.load()
         return as_rgb(ImageOps.exif_transpose(picture))
+    except UnidentifiedImageError: raise ValueError('not a readable image: no known format') from None
     except Exception as error: raise ValueError(f'not a readable image: {error}') from None
 
 # %% ../nbs/02_data.ipynb #086e0e21

@@ -27,6 +27,7 @@ def sharpness(
 ):        # -> (edge, detail): logs of the steepest slope and of the strongest curvature, relative to the picture's contrast; low is blurred
     """How sharp the sharpest places of a picture are."""
     contrast = np.ptp(grey) + 5
+    if min(grey.shape) < 2: grey = np.pad(grey, 1, mode='edge')
     slope, curvature = np.hypot(*np.gradient(grey)).max(), np.percentile(np.abs(laplace(grey)), 99)
     return float(np.log((slope + 0.5) / contrast)), float(np.log((curvature + 0.5) / contrast))
 

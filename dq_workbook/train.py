@@ -188,10 +188,12 @@ def input_size(
     images, # DatasetDict
     limit,  # upper bound in pixels
 ):          # -> int, side of the model's input, a multiple of 32
-    """The median short side of the first hundred test images, up to the next multiple of 32, at most `limit`."""
-    test = encoded(images['test'])
-    sides = [min(decode(read(row['image'])).size) for row in test.select(range(min(100, len(test))))]
-    return int(min(limit, 32 * -(-np.median(sides) // 32)))
+    """The median short side of the first hundred readable test images, up to the next multiple of 32, at most `limit`."""
+    sides = []
+    for row in encoded(images['test'].select(range(min(100, len(images['test']))))):
+        try: sides.append(min(decode(read(row['image'])).size))
+        except ValueError: continue # a finding, not a size
+    return int(min(limit, 32 * -(-np.median(sides or [limit]) // 32)))
 
 # %% ../nbs/08_train.ipynb #d62b7069
 def fit(
