@@ -194,6 +194,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'dq_workbook.record.provenance': ('record.html#provenance', 'dq_workbook/record.py'),
                                     'dq_workbook.record.read_table': ('record.html#read_table', 'dq_workbook/record.py'),
                                     'dq_workbook.record.root': ('record.html#root', 'dq_workbook/record.py'),
+                                    'dq_workbook.record.variant': ('record.html#variant', 'dq_workbook/record.py'),
                                     'dq_workbook.record.write_atomic': ('record.html#write_atomic', 'dq_workbook/record.py'),
                                     'dq_workbook.record.write_json': ('record.html#write_json', 'dq_workbook/record.py'),
                                     'dq_workbook.record.write_table': ('record.html#write_table', 'dq_workbook/record.py')},

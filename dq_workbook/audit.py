@@ -117,7 +117,7 @@ def findings_of(
     if 'label_error' in kinds and (good.label[train] >= 0).any(): parts.append(label_findings(good[train], features_for_labels(good, vectors)[train], seed).assign(tool=f'{tool}+cleanlab'))
     found = pd.concat([p for p in parts if len(p)], ignore_index=True)
     found = found[found.kind.isin(kinds)].reindex(columns=[c for c in TABLES['findings'] if c != 'dataset'])
-    return found.assign(tool=found.tool.fillna(tool), flagged=found.flagged.astype(bool), suggested=found.suggested.astype(float))
+    return found.assign(tool=found.tool.astype(object).fillna(tool), flagged=found.flagged.astype(bool), suggested=found.suggested.astype(float))
 
 # %% ../nbs/04_audit.ipynb #39492e8e
 def audit_open(

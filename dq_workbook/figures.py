@@ -16,7 +16,7 @@ from matplotlib import rc_context
 from matplotlib import pyplot as plt
 from sklearn.metrics import confusion_matrix
 
-from .record import write_atomic
+from .record import variant, write_atomic
 
 # %% ../nbs/11_figures.ipynb #3477f7d4
 PALETTE = {'blue': '#0072B2', 'orange': '#E69F00', 'green': '#009E73', 'vermilion': '#D55E00',
@@ -297,13 +297,13 @@ def error_heatmap(
     arm,               # the arm of interest
     baseline='raw',    # the arm it is compared with
     class_names=None,  # list of K names; None: the indices
-    slice='test',      # text after '@' in the ids, 'test' for images as they are
+    slice='test',      # a corruption as blur_3, or 'test' for images as they are
 ):                     # -> Figure
     """Class by class change of the errors, in percentage points of the true class.
 
     Raises ValueError when an arm has no predictions for this slice.
     """
-    here = predictions[predictions['id'].str.split('@').str[1].fillna('test') == slice]
+    here = predictions[variant(predictions['id']) == slice]
     before, after = (here[here['arm'] == name] for name in (baseline, arm))
     if before.empty or after.empty:
         raise ValueError(f"no predictions for arm '{baseline if before.empty else arm}' on '{slice}'; arms there: {sorted(here['arm'].unique())}")

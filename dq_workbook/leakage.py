@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from .audit import audit
 from .curate import curate
 from .data import from_columns, columns_of
-from .record import PAIR_KINDS, TABLES, check_table
+from .record import PAIR_KINDS, TABLES, check_table, variant
 
 # %% ../nbs/07_leakage.ipynb #ca4bbdfd
 def groups(
@@ -45,7 +45,7 @@ def inflation(
     leaked_ids,  # ids of test images with a twin in training
 ):               # -> DataFrame by dataset, model, arm: seeds, n_leaked, n_clean, accuracy_all, accuracy_leaked, accuracy_clean, inflation, low, high (95 % t interval over seeds)
     """How much the leaked test images raise the accuracy."""
-    plain = check_table(predictions, 'predictions')[~predictions.id.str.contains('@')]
+    plain = check_table(predictions, 'predictions')[lambda t: variant(t.id) == 'test']
     plain = plain.assign(right=plain.label == plain.predicted, leaked=plain.id.isin(set(leaked_ids)))
     rows = [dict(zip(('dataset', 'model', 'arm'), key), **inflation_of(group)) for key, group in plain.groupby(['dataset', 'model', 'arm'], sort=False)]
     return pd.DataFrame(rows)

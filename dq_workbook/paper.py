@@ -17,8 +17,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet
 
-from .figures import arm_order, effect_plot, recall_plot, save, slice_heatmap, spoken, unit
-from .record import read_table, root, write_atomic
+from .figures import arm_order, effect_plot, save, slice_heatmap, spoken, unit
+from .record import read_table, root, variant, write_atomic
+from .suspects import recall_plot
 from .sweep import finished, template_path
 
 # %% ../nbs/14_paper.ipynb #32fe7b6d
@@ -231,8 +232,8 @@ def _test_size(
     path = folder / 'tables' / 'predictions.parquet'
     if not path.exists():
         return '?', '?'
-    ids = pyarrow.parquet.read_table(path, columns=['id'])['id'].unique().to_pylist()
-    return sum('@' not in id for id in ids), sum(bool(re.fullmatch(r'p\d+', name)) for name in pyarrow.parquet.read_schema(path).names)
+    ids = pd.Series(pyarrow.parquet.read_table(path, columns=['id'])['id'].unique().to_pylist(), dtype=str)
+    return int((variant(ids) == 'test').sum()), sum(bool(re.fullmatch(r'p\d+', name)) for name in pyarrow.parquet.read_schema(path).names)
 
 
 def summary_table(

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['QUIET', 'PAIR_KINDS', 'QUALITY_KINDS', 'KINDS', 'TABLES', 'PACKAGES', 'root', 'choose', 'check_table', 'empty',
-           'write_atomic', 'write_json', 'write_table', 'read_table', 'digest', 'commit', 'provenance']
+           'write_atomic', 'write_json', 'write_table', 'read_table', 'variant', 'digest', 'commit', 'provenance']
 
 # %% ../nbs/00_record.ipynb #19a7de6f
 import difflib
@@ -115,6 +115,13 @@ def read_table(
     return pd.read_parquet(path)
 
 # %% ../nbs/00_record.ipynb #1acb15a5
+def variant(
+    ids, # Series of image ids
+):       # -> Series of text: 'test' for an image as it is, else the corruption as in blur_3
+    """Which corruption the images of a test split went through."""
+    return ids.str.extract(r'@([a-z]+_[1-9])$', expand=False).fillna('test')
+
+# %% ../nbs/00_record.ipynb #e2ab61e9
 def digest(
     *parts, # text, bytes, a Path (its content counts) or anything json can hold
 ):          # -> text, 64 hexadecimal digits
@@ -126,7 +133,7 @@ def digest(
         sha.update(len(data).to_bytes(8, 'big') + data)
     return sha.hexdigest()
 
-# %% ../nbs/00_record.ipynb #e2ab61e9
+# %% ../nbs/00_record.ipynb #28d9feab
 PACKAGES = ('torch', 'timm', 'lightning', 'numpy', 'scikit-learn', 'cleanlab', 'datasets', 'pillow')
 
 def commit(

@@ -1,0 +1,74 @@
+"""The auditors: a fastdup that is missing or has expired, and what both find of defects whose truth is known."""
+import pytest
+from PIL import Image
+
+from dq_workbook import audit as room
+from dq_workbook.audit import FastdupUnavailable, audit, available, resolve
+from dq_workbook.calibrate import recovered
+from dq_workbook.data import load
+from dq_workbook.defects import plant_all
+
+PLAN = dict(exact_duplicate=[0.05, 2], near_duplicate=[0.05, 1], leak=[0.1, 1], label_error=[0.1, 2], blurry=[0.05, 2], dark=[0.05, 2], corrupt=[0.03, 2])
+EXPIRED = '''#!/bin/sh
+echo "fastdup 2.54"
+echo "2027-03-01 10:00:01 [FATAL] This fastdup version is deprecated, please reinstall from pypi using \\`pip install fastdup\\`"
+'''
+
+
+@pytest.fixture(params=['missing', 'no module', 'expired', 'crash'])
+def broken_fastdup(request, tmp_path, monkeypatch):
+    """An interpreter whose fastdup can't be used; gives the words its error has to hold."""
+    python = tmp_path/'python'
+    scripts = dict(expired=EXPIRED, crash='#!/bin/sh\necho "Illegal instruction" >&2; exit 132\n')
+    scripts['no module'] = '#!/bin/sh\necho "ModuleNotFoundError: No module named \'fastdup\'" >&2; exit 1\n'
+    if request.param in scripts:
+        python.write_text(scripts[request.param])
+        python.chmod(0o755)
+    monkeypatch.setenv('DQ_FASTDUP_PYTHON', str(python))
+    return {'missing': 'not installed: run `make setup`', 'no module': 'not installed: run `make setup`', 'expired': 'refuses to run any more', 'crash': 'Illegal instruction'}[request.param]
+
+
+def test_asking_for_a_fastdup_that_does_not_run_names_the_mend(broken_fastdup):
+    few = load('digits').copy()
+    few['train'] = few['train'].select(range(20))
+    for ask in (lambda: resolve('fastdup'), lambda: audit(few, 'fastdup')):
+        with pytest.raises(FastdupUnavailable, match=broken_fastdup) as caught: ask()
+        assert "tool='open'" in str(caught.value) and '\n' not in str(caught.value)
+
+
+def test_auto_takes_the_open_auditor_then_and_says_so(broken_fastdup):
+    tool, sentence = resolve('auto')
+    assert tool == 'open' and sentence.startswith('The open auditor ran instead of fastdup') and broken_fastdup in sentence
+
+
+def test_auto_takes_fastdup_where_it_runs(monkeypatch):
+    monkeypatch.setattr(room, 'available', lambda: (True, 'fastdup 9.9'))
+    assert resolve('auto') == ('fastdup', 'fastdup 9.9 runs here; `tool: auto` prefers it.')
+
+
+@pytest.fixture(scope='module')
+def planted(): return plant_all(load('digits'), PLAN, seed=0)
+
+
+@pytest.mark.parametrize('tool', ['open', 'fastdup'])
+def test_both_auditors_find_what_was_planted(planted, tool, tmp_path):
+    if tool == 'fastdup' and not available()[0]: pytest.skip('fastdup does not run here')
+    images, truth = planted
+    found = audit(images, tool, out=tmp_path)
+    marks = recovered(found, truth).set_index('kind')
+    assert (marks.recall[['exact_duplicate', 'corrupt']] == 1).all() and (marks.recall[['near_duplicate', 'leak', 'blurry', 'dark']] > 0.9).all() and marks.recall['label_error'] > 0.6, marks
+    assert (marks.precision.dropna() > 0.6).all(), marks
+    assert (tmp_path/'fastdup'/'atrain_features.dat').exists() == (tool == 'fastdup')
+
+
+def test_an_audit_of_one_kind_has_one_kind(planted):
+    assert set(audit(planted[0], kinds=['dark']).kind) == {'dark'}
+    with pytest.raises(ValueError, match="unknown kind of finding 'blury'; did you mean 'blurry'"): audit(planted[0], kinds=['blury'])
+
+
+@pytest.mark.parametrize('n', [0, 1, 3])
+def test_a_set_of_hardly_any_images_is_audited(n):
+    images = load('digits')
+    images['train'], images['test'] = images['train'].select(range(n)), images['test'].select(range(1))
+    found = audit(images)
+    assert found.id.nunique() == n + 1 and not found.flagged.all()

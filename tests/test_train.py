@@ -1,0 +1,62 @@
+"""Same seed, same predictions: in processes that share nothing, and after a sweep was killed."""
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dq_workbook import sweep
+from dq_workbook.record import read_table
+
+ROOT = Path(__file__).parent.parent
+FIT = '''
+import hashlib
+from dq_workbook.data import load
+from dq_workbook.train import fit
+predictions = fit(load("digits"), budget="smoke", seed={seed})
+print(hashlib.sha256(predictions.to_csv(float_format="%.17g").encode()).hexdigest())
+'''
+
+
+def digest_of_a_fit(seed, **environment):
+    done = subprocess.run([sys.executable, '-c', FIT.format(seed=seed)], cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
+    return done.stdout.split()[-1]
+
+
+def test_the_same_seed_in_two_processes_gives_identical_predictions():
+    first = digest_of_a_fit(3, PYTHONHASHSEED='1')
+    assert first == digest_of_a_fit(3, PYTHONHASHSEED='2', OMP_NUM_THREADS='1')
+    assert first != digest_of_a_fit(4)
+
+
+def test_a_killed_sweep_goes_on_where_it_stopped_and_ends_the_same(tmp_path):
+    study = f'test-kill-{os.getpid()}'
+    grid = tmp_path/'grid.yaml'
+    grid.write_text(f'study: {study}\nruns:\n  - {{name: k, dataset: digits, budget: smoke, seeds: 4, recipes: [relabel], corrupted: 0, limit: 300, tool: open}}\n')
+    script = f'from dq_workbook.sweep import main; raise SystemExit(main([{str(grid)!r}]))'
+    try:
+        process = subprocess.Popen([sys.executable, '-c', script], cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        fits = lambda: list((ROOT/'runs'/study).glob('k-*/fits/*.predictions.parquet'))
+        end = time.time() + 120
+        while not fits() and time.time() < end: time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        kept = {f.name: (f.stat().st_mtime_ns, hashlib.sha256(f.read_bytes()).hexdigest()) for f in fits()}
+        assert 0 < len(kept) < 8, 'the kill came too late or too early'
+        assert not any(sweep.finished(f) for f in (ROOT/'runs'/study).glob('k-*'))
+        assert sweep.main([str(grid)]) == 0
+        now = {f.name: (f.stat().st_mtime_ns, hashlib.sha256(f.read_bytes()).hexdigest()) for f in fits()}
+        assert len(now) == 8 and kept.items() <= now.items(), 'a finished fit was made again'
+        folder = next((ROOT/'runs'/study).glob('k-*'))
+        whole = read_table(folder/'tables'/'predictions.parquet')
+        shutil.rmtree(folder)
+        assert sweep.main([str(grid)]) == 0
+        assert whole.equals(read_table(folder/'tables'/'predictions.parquet'))
+    finally:
+        shutil.rmtree(ROOT/'runs'/study, ignore_errors=True)
+        sweep.index()
