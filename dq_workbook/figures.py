@@ -244,7 +244,7 @@ def slice_heatmap(
     figure, axes = sheet(len(groups), width=2.2 + 1.15 * n_arms, height=1.3 + 0.48 * n_slices, columns=1)
     for panel, (title, rows) in zip(axes, groups):
         slice_panel(figure, panel, rows, *unit(metric))
-        panel.set_title(f"{', '.join(map(str, title))}: {metric}, n = {span(rows['n'])}")
+        panel.set_title(f"{', '.join(map(str, title))}\n{metric}, n = {span(rows['n'])}")
     return figure
 
 # %% ../nbs/11_figures.ipynb #8d318a85

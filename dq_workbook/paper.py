@@ -285,11 +285,11 @@ def slice_figures(
 def recall_figures(
     recovered,     # recovered tables of all runs, may be empty
 ):                 # -> dict file stem -> (Figure, caption)
-    """Recall and precision of the run with most planted defects."""
+    """Recall and precision of the run with most kinds of known defects."""
     if recovered.empty:
         return {}
-    run = recovered.groupby('run')['n_planted'].sum().idxmax()
-    return {'recall': (recall_plot(recovered[recovered['run'] == run]), f'What the audit found of the planted defects in {run}, the run with most of them.')}
+    run = recovered.groupby('run')['kind'].nunique().idxmax()
+    return {'recall': (recall_plot(recovered[recovered['run'] == run]), f'What the audit found of the known defects in {run}, the run with most kinds of them.')}
 
 # %% ../nbs/14_paper.ipynb #6667f0c2
 def figures_tex(
