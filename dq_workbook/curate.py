@@ -12,8 +12,8 @@ import datasets
 import numpy as np
 import pandas as pd
 
-from .data import class_names, keep, replace
 from .record import PAIR_KINDS, TABLES, check_table, choose
+from .rows import class_names, keep, replace
 
 # %% ../nbs/06_curate.ipynb #a31a97b9
 DEDUP = (('drop', 'exact_duplicate'), ('drop', 'near_duplicate'))

@@ -14,8 +14,8 @@ from datasets import DatasetDict
 from PIL import ImageEnhance, ImageFilter
 from tqdm import tqdm
 
-from .data import append, class_names, decode, encode, encoded, read, replace
 from .record import TABLES, choose
+from .rows import append, class_names, decode, encode, encoded, read, replace
 
 # %% ../nbs/03_defects.ipynb #637f89d1
 BLUR = {1: 0.02, 2: 0.04, 3: 0.08}     # radius of the gaussian blur, share of the short side

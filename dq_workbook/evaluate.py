@@ -13,8 +13,8 @@ import pandas as pd
 from PIL import Image, ImageEnhance, ImageFilter
 from tqdm import tqdm
 
-from .data import decode, encode, encoded, from_columns, read
 from .record import TABLES, check_table, choose, variant
+from .rows import decode, encode, encoded, from_columns, read
 
 # %% ../nbs/09_evaluate.ipynb #08d9355d
 def reliability(

@@ -14,8 +14,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from .audit import audit
 from .curate import curate
-from .data import from_columns, columns_of
 from .record import PAIR_KINDS, TABLES, check_table, variant
+from .rows import columns_of, from_columns
 
 # %% ../nbs/07_leakage.ipynb #ca4bbdfd
 def groups(

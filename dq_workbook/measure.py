@@ -18,8 +18,8 @@ from scipy.ndimage import laplace
 from scipy.special import expit
 from tqdm import tqdm
 
-from .data import contents, decode
 from .record import digest, root, write_atomic
+from .rows import contents, decode
 
 # %% ../nbs/03_measure.ipynb #b43e7c28
 def sharpness(

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from .data import decode, encoded, read
+from .rows import decode, encoded, read
 
 # %% ../nbs/02_pixels.ipynb #adc72b7c
 def square(

@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib import rc_context
 from PIL import Image, ImageDraw, ImageFont
 
-from .data import class_names, decode, encoded, read
 from .figures import BAND, PALETTE, STYLE, dots, say, sheet
 from .record import PAIR_KINDS
+from .rows import class_names, decode, encoded, read
 
 # %% ../nbs/11_suspects.ipynb #668fc7f3
 def rows_by_id(

@@ -62,6 +62,7 @@ def manifest(
     """What tells one state of a data set from another without reading it."""
     folder = next((p for p in (Path(str(name)), Path(os.environ.get('DQ_DATA_DIR', '.'))/str(name)) if p.exists()), None)
     if folder is None: return [name]
+    if folder.suffix in ('.csv', '.json'): folder = folder.parent # the images lie beside it
     files = sorted(p for p in folder.rglob('*') if p.is_file()) if folder.is_dir() else [folder]
     return [name, *([p.relative_to(folder).as_posix(), p.stat().st_size, p.stat().st_mtime_ns] for p in files)]
 

@@ -22,9 +22,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy, pad
 from tqdm import tqdm
 
-from .data import class_names, decode, encoded, read
 from .pixels import pixels
 from .record import choose, read_table, write_table
+from .rows import class_names, decode, encoded, read
 
 # %% ../nbs/08_train.ipynb #9286c5f0
 BUDGETS = dict(

@@ -72,3 +72,8 @@ def test_a_set_of_hardly_any_images_is_audited(n):
     images['train'], images['test'] = images['train'].select(range(n)), images['test'].select(range(1))
     found = audit(images)
     assert found.id.nunique() == n + 1 and not found.flagged.all()
+
+
+def test_fastdup_twice_gives_the_same_findings(planted):
+    if not available()[0]: pytest.skip('fastdup does not run here')
+    assert audit(planted[0], 'fastdup').equals(audit(planted[0], 'fastdup'))

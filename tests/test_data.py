@@ -14,9 +14,10 @@ from PIL import Image
 from dq_workbook import sweep
 from dq_workbook.audit import audit, available
 from dq_workbook.curate import curate
-from dq_workbook.data import contents, decode, encode, fingerprint, load
+from dq_workbook.data import load
 from dq_workbook.pixels import pixels
 from dq_workbook.record import root
+from dq_workbook.rows import contents, decode, encode, fingerprint
 from dq_workbook.train import fit
 
 
@@ -180,10 +181,29 @@ def test_a_table_without_pictures_names_its_columns(hub):
     with pytest.raises(ValueError, match="no image column in the split 'train'; its columns are text"): load('tiny')
 
 
-def test_an_id_on_two_rows_is_named(hub):
+def test_an_id_on_two_rows_is_named_and_the_rest_loads(hub, caplog):
     rows = load('digits')['train'].select([0, 0, 1])
     rows.to_parquet(hub/'data'/'train-00000-of-00001.parquet')
-    with pytest.raises(ValueError, match=f"the id '{rows['id'][0]}' stands on two rows"): load('tiny')
+    problems = []
+    with caplog.at_level(logging.WARNING): images = load('tiny', problems=problems)
+    assert len(images['train']) == 2 and problems == [dict(file='tiny/train', row=1, problem=f"the id '{rows['id'][0]}' stands on an earlier row, too")]
+    assert '1 rows are left out' in caplog.text
+
+
+def test_splits_that_both_count_from_nought_keep_all_their_images(hub):
+    for split in ('train', 'test'):
+        rows = load('digits')[split].select(range(5))
+        rows.remove_columns('id').add_column('id', list(range(5))).to_parquet(hub/'data'/f'{split}-00000-of-00001.parquet')
+    images = load('tiny')
+    assert images['train']['id'][:] == [f'train-{i}' for i in range(5)] and images['test']['id'][0] == 'test-0'
+
+
+def test_one_broken_shard_of_two_is_named_and_the_rest_loads(hub):
+    good = hub/'data'/'train-00000-of-00001.parquet'
+    (hub/'data'/'train-00001-of-00002.parquet').write_bytes(good.read_bytes()[:500])
+    problems = []
+    assert len(load('tiny', problems=problems)['train']) == 20
+    assert [p['file'] for p in problems] == [str(hub/'data'/'train-00001-of-00002.parquet')]
 
 
 @pytest.mark.parametrize('name, near', [('digit', "did you mean 'digits'"), ('tinny', "did you mean 'tiny'")])

@@ -1,8 +1,9 @@
 """Every kind and severity of planted defect on sixty digits: the truth table says exactly what changed."""
 import pytest
 
-from dq_workbook.data import decode, encoded, fingerprint, load, read
+from dq_workbook.data import load
 from dq_workbook.defects import COPIES, PICTURES, PLANTED, plant, plant_all
+from dq_workbook.rows import decode, encoded, fingerprint, read
 
 RATE = 0.1
 CASES = [(kind, severity) for kind in PLANTED for severity in ((0, 1, 2, 3) if kind == 'leak' else (1, 2, 3))]
