@@ -4,10 +4,11 @@
 __all__ = ['AUDITED', 'LIMIT', 'MISSING', 'EXPIRED', 'TOOLS', 'quality_findings', 'outlier_findings', 'out_of_fold',
            'label_findings', 'corrupt_findings', 'features_for_labels', 'findings_of', 'audit_open',
            'FastdupUnavailable', 'worker_python', 'explain', 'call_worker', 'read_features', 'fastdup_outliers',
-           'audit_fastdup', 'ending', 'available', 'resolve', 'audit']
+           'native_outputs', 'audit_fastdup', 'ending', 'available', 'resolve', 'audit']
 
 # %% ../nbs/04_audit.ipynb #3da3f2ed
 import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -25,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 
 import dq_workbook.fastdup_worker
 from .measure import calibrated, embed, robust_z, survey
-from .record import PAIR_KINDS, QUALITY_KINDS, TABLES, choose, root
+from .record import PAIR_KINDS, QUALITY_KINDS, TABLES, choose, digest, root
 from .twins import twin_findings, unit
 
 # %% ../nbs/04_audit.ipynb #257aee8a
@@ -186,7 +187,26 @@ def fastdup_outliers(
     ids = files.reindex(rows['from']).map(position).to_numpy()
     return pd.DataFrame(dict(id=ids, kind='outlier', score=0.5 + (1 - rows.distance.clip(0, 1)) / 2, flagged=True)).dropna().sort_values('score', ascending=False).drop_duplicates('id')
 
-# %% ../nbs/04_audit.ipynb #ebf0244b
+# %% ../nbs/04_audit.ipynb #3d64d135
+def native_outputs(
+    raws, # list of bytes, one an image
+    out,  # folder for fastdup's outputs
+):        # -> None
+    """Run fastdup on pictures, or take what it gave for the same ones before."""
+    versions = sorted(p.name for p in worker_python().parent.parent.glob('lib/*/site-packages/fastdup-*.dist-info'))
+    cached = root()/'data'/'cache'/f"fastdup-{digest(versions, Path(dq_workbook.fastdup_worker.__file__), *raws)[:16]}"
+    if not versions or not cached.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            for number, raw in enumerate(raws): (Path(folder)/f'{number:08d}{ending(raw)}').write_bytes(raw)
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            part = cached.with_name(f'.{cached.name}.{os.getpid()}.part')
+            try:
+                call_worker(folder, part)
+                if not cached.exists(): part.rename(cached)
+            finally: shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(cached, out, dirs_exist_ok=True)
+
+# %% ../nbs/04_audit.ipynb #cf4022a4
 def audit_fastdup(
     table, # survey
     kinds, # kinds wanted
@@ -195,10 +215,8 @@ def audit_fastdup(
 ):         # -> findings without the column dataset
     """fastdup's embeddings, neighbours and outliers, verified on the pixels."""
     with tempfile.TemporaryDirectory() as folder:
-        kept, source = Path(out or folder)/'fastdup', Path(folder)/'images'
-        source.mkdir()
-        for number, raw in enumerate(table.raw): (source/f'{number:08d}{ending(raw)}').write_bytes(raw)
-        call_worker(source, kept)
+        kept = Path(out or folder)/'fastdup'
+        native_outputs(list(table.raw), kept)
         good = table.assign(number=np.arange(len(table)))[table.error.isna()].reset_index(drop=True)
         files, vectors = read_features(kept)
         where = pd.Series(np.arange(len(files)), files.to_numpy()).reindex(good.number)
@@ -211,7 +229,7 @@ def audit_fastdup(
         outliers = fastdup_outliers(kept, good, files).assign(tool='fastdup')
         return pd.concat([found[found.kind != 'outlier'], outliers.reindex(columns=found.columns)], ignore_index=True).astype(dict(suggested=float))
 
-# %% ../nbs/04_audit.ipynb #cf4022a4
+# %% ../nbs/04_audit.ipynb #34b7ec0b
 def ending(
     raw, # bytes of an image file
 ):       # -> text, the file name's ending by its content; fastdup goes by names
@@ -219,7 +237,7 @@ def ending(
     marks = {b'\x89PNG': '.png', b'\xff\xd8': '.jpg', b'GIF8': '.gif', b'BM': '.bmp', b'RIFF': '.webp', b'II*\0': '.tif', b'MM\0*': '.tif'}
     return next((e for mark, e in marks.items() if raw.startswith(mark)), '.png')
 
-# %% ../nbs/04_audit.ipynb #34b7ec0b
+# %% ../nbs/04_audit.ipynb #123d7946
 TOOLS = dict(open=audit_open, fastdup=audit_fastdup)
 
 def available(): # -> (bool, text): whether fastdup runs here, and its version or the reason why it doesn't
@@ -245,7 +263,7 @@ def resolve(
     if tool == 'fastdup': raise FastdupUnavailable(why)
     return 'open', f'The open auditor ran instead of fastdup: {why}.'
 
-# %% ../nbs/04_audit.ipynb #1de4e602
+# %% ../nbs/04_audit.ipynb #740e7409
 def audit(
     images,      # DatasetDict
     tool='open', # open or fastdup

@@ -158,7 +158,7 @@ def replaced(
 def load(
     name_or_path,  # digits, a name in DQ_DATA_DIR, the path of a folder, parquet, csv, json or tar file, or a Hub id
     labels=None,   # another opinion on the training labels, as aggregate or noisy_25
-    limit=None,    # training images at most, by class
+    limit=None,    # training images at most, by class; the same ones whatever the labels
     seed=0,        # of the limit's choice
     problems=None, # list that receives a dict of file, row and problem for each row that was left out
 ):                 # -> DatasetDict with `train` and `test`: id, image, label
@@ -170,5 +170,5 @@ def load(
     if getattr(read, 'func', None) is from_hub: read = partial(read, limit=limit, seed=seed)
     images = with_unique_ids(read(problems), name_or_path, problems)
     if problems: logging.warning('%s: %d rows are left out, the first: %s, row %s: %s', name_or_path, len(problems), *problems[0].values())
-    if labels: images = relabelled(name_or_path, images, labels)
-    return limited(images, limit, seed)
+    images = limited(images, limit, seed)
+    return relabelled(name_or_path, images, labels) if labels else images

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['TILE', 'rows_by_id', 'tile_of', 'grey_tile', 'shortened', 'caption', 'strip_of', 'marked', 'gallery', 'draw_gallery',
-           'recall_plot', 'prevalence', 'prevalence_plot']
+           'recall_plot', 'flagged_ids', 'prevalence', 'prevalence_plot', 'prevalence_map']
 
 # %% ../nbs/11_suspects.ipynb #4378fd27
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib import rc_context
 from PIL import Image, ImageDraw, ImageFont
 
+from .calibrate import share
 from .figures import BAND, PALETTE, STYLE, dots, say, sheet
 from .record import PAIR_KINDS
 from .rows import class_names, decode, encoded, read
@@ -160,36 +161,66 @@ def recall_plot(
     return figure
 
 # %% ../nbs/11_suspects.ipynb #e2956037
+def flagged_ids(
+    findings,      # findings table
+):                 # -> dict kind -> set of ids, and `any` for all kinds but outliers
+    """The images that carry a flag."""
+    rows = findings[findings['flagged'].astype(bool)]
+    sets = {kind: set(rows['id'][rows['kind'] == kind]) for kind in findings['kind'].unique()}
+    if 'leak' in sets:
+        sets['leak'] |= set(rows['other'][rows['kind'] == 'leak'])
+    return {'any': set().union(*(ids for kind, ids in sets.items() if kind != 'outlier')), **sets}
+
+
 def prevalence(
     findings,      # findings table
-    images=None,   # DatasetDict, as audited; None: one row per kind, out of all ids in the findings
-):                 # -> table kind, split, n_flagged, n_images, share (0..1)
+    images,        # DatasetDict, as audited
+):                 # -> table kind, split, n_flagged, n_images, share, low, high (0..1, 95 % Wilson interval)
     """How many images of each split carry a flag of each kind."""
-    splits = {'all': findings['id'].unique()} if images is None else {name: list(split['id']) for name, split in images.items()}
-    flagged = findings[findings['flagged'].astype(bool)].groupby('kind', sort=False)['id'].agg(set)
-    rows = [(kind, split, len(flagged.get(kind, set()) & set(ids)), len(ids)) for kind in findings['kind'].unique() for split, ids in splits.items()]
-    table = pd.DataFrame(rows, columns=['kind', 'split', 'n_flagged', 'n_images'])
-    return table.assign(share=table['n_flagged'] / table['n_images'].clip(lower=1))
+    splits = {name: set(split['id']) for name, split in images.items()}
+    rows = []
+    for kind, ids in flagged_ids(findings).items():
+        for split in splits if kind != 'label_error' else ('train',):
+            hits, n = len(ids & splits[split]), len(splits[split])
+            rows.append((kind, split, hits, n, *share(hits, n)))
+    return pd.DataFrame(rows, columns=['kind', 'split', 'n_flagged', 'n_images', 'share', 'low', 'high'])
 
 # %% ../nbs/11_suspects.ipynb #64de4227
 @rc_context(STYLE)
 def prevalence_plot(
-    findings,      # findings table
-    images=None,   # DatasetDict, to keep the splits apart
+    table,         # from `prevalence`
 ):                 # -> Figure
-    """Share of images flagged, by kind and split."""
-    table = prevalence(findings, images)
-    if table.empty:
-        return say('no findings')
+    """Share of images flagged, by kind and split, with its interval."""
     kinds, splits = table['kind'].unique(), table['split'].unique()
     figure, (axes,) = sheet(1, width=7, height=1.1 + (0.12 + 0.24 * len(splits)) * len(kinds))
-    for place, (split, colour) in enumerate(zip(splits, PALETTE.values())):
+    for number, (split, colour) in enumerate(zip(splits, PALETTE.values())):
         rows = table[table['split'] == split]
-        bars = axes.barh(np.arange(len(kinds)) + 0.8 * (place + 0.5) / len(splits) - 0.4, 100 * rows['share'], height=0.72 / len(splits), color=colour, label=split)
-        axes.bar_label(bars, [f'{k:,} of {n:,}' for k, n in zip(rows['n_flagged'], rows['n_images'])], padding=4, size=8.5)
+        places = np.array([list(kinds).index(kind) for kind in rows['kind']]) + 0.8 * (number + 0.5) / len(splits) - 0.4
+        axes.barh(places, 100 * rows['share'], height=0.72 / len(splits), color=colour, label=split)
+        axes.hlines(places, 100 * rows['low'], 100 * rows['high'], color='black', linewidth=1)
+        for place, k, n, high in zip(places, rows['n_flagged'], rows['n_images'], rows['high']):
+            axes.text(100 * high, place, f'  {k:,} of {n:,}', va='center', size=8.5)
     axes.set_yticks(range(len(kinds)), kinds)
-    axes.set(ylim=(len(kinds) - 0.5, -0.5), xlabel='images flagged, percent', xlim=(0, 1.25 * max(100 * table['share'].max(), 0.8)))
+    axes.set(ylim=(len(kinds) - 0.5, -0.5), xlabel='images flagged, percent, 95 % interval', xlim=(0, 1.3 * max(100 * table['high'].max(), 0.8)))
     axes.tick_params(axis='y', length=0)
     if len(splits) > 1:
         figure.legend(loc='outside upper left', ncols=len(splits))
+    return figure
+
+# %% ../nbs/11_suspects.ipynb #24430e76
+@rc_context(STYLE)
+def prevalence_map(
+    table,         # from `prevalence`, of one split, with a column dataset
+):                 # -> Figure
+    """Share of images flagged, by data set and kind."""
+    values = 100 * table.pivot(index='dataset', columns='kind', values='share').reindex(index=table['dataset'].unique(), columns=table['kind'].unique())
+    figure, (axes,) = sheet(1, width=2.5 + 0.95 * values.shape[1], height=1.5 + 0.36 * len(values))
+    axes.imshow(np.sqrt(values), cmap='Blues', vmin=0, vmax=10, aspect='auto')
+    axes.set_yticks(range(len(values)), values.index)
+    axes.set_xticks(range(values.shape[1]), values.columns, rotation=30, ha='right', rotation_mode='anchor')
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    for (row, column), value in np.ndenumerate(values.to_numpy()):
+        axes.text(column, row, '' if np.isnan(value) else f'{value:.1f}' if value else '0', ha='center', va='center', size=9, color='white' if value > 36 else 'black')
+    axes.set_xlabel('images flagged, percent')
     return figure

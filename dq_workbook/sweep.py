@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['GRID_KEYS', 'STYLE', 'read_grid', 'expand', 'manifest', 'template_path', 'key', 'parameters_of', 'check_names',
-           'check_values', 'to_html', 'execute', 'finished', 'executor', 'plan', 'line', 'run_all', 'run', 'row',
-           'index', 'main']
+           'check_values', 'to_html', 'execute', 'finished', 'executor', 'placed', 'plan', 'line', 'run_all', 'run',
+           'row', 'index', 'main']
 
 # %% ../nbs/13_sweep.ipynb #7ab8e033
 import argparse
@@ -27,7 +27,7 @@ from tqdm import tqdm
 from .record import choose, digest, provenance, root, write_atomic, write_json
 
 # %% ../nbs/13_sweep.ipynb #9e8a1326
-GRID_KEYS = ('study', 'about', 'template', 'common', 'runs', 'grid')
+GRID_KEYS = ('study', 'about', 'template', 'common', 'runs', 'grid', 'summary')
 
 def read_grid(
     grid, # name of a file in nbs/sweeps, path of a YAML file, or a dict
@@ -176,6 +176,18 @@ def executor(
     with Client(scheduler) as client: yield client.get_executor()
 
 # %% ../nbs/13_sweep.ipynb #bc7f1310
+def placed(
+    run,   # dict: name, template, parameters
+    study, # its name
+):         # -> the same with study, key and folder
+    """A run with its key and folder.
+
+    Raises ValueError for an unknown parameter.
+    """
+    check_names(run)
+    found = key(run)
+    return dict(run, study=study, key=found, folder=f"runs/{study}/{run['name']}-{found}")
+
 def plan(
     grid, # name, path or dict
 ):        # -> list of dicts: study, name, key, template, parameters, folder
@@ -184,11 +196,8 @@ def plan(
     Raises ValueError for anything misspelt, and for two runs of the same name and key.
     """
     grid = read_grid(grid)
-    runs = [dict(run, study=grid['study']) for run in expand(grid)]
-    for run in runs:
-        check_names(run)
-        run['key'] = key(run)
-        run['folder'] = f"runs/{run['study']}/{run['name']}-{run['key']}"
+    runs = [placed(run, grid['study']) for run in expand(grid)]
+    if grid.get('summary'): runs.append(placed(dict(name=grid['summary'], template=grid['summary'], parameters=dict(sources=[r['folder'] for r in runs])), grid['study']))
     twice = [f for f in {r['folder'] for r in runs} if sum(r['folder'] == f for r in runs) > 1]
     if twice: raise ValueError(f'two runs of the sweep are the same: {twice[0]}')
     return runs
@@ -235,7 +244,8 @@ def run(
     todo = [r for r in runs if finished(root()/r['folder']) is None]
     for r in todo: check_values(r)
     print(f'{len(runs)} runs: {len(runs) - len(todo)} finished before, {len(todo)} to do')
-    done = {r['key']: r for r in run_all(todo, jobs, scheduler)} if todo else {}
+    last = [r for r in todo if 'sources' in r['parameters']]
+    done = {r['key']: r for batch in ([r for r in todo if r not in last], last) if batch for r in run_all(batch, jobs, scheduler)}
     index()
     records = [done.get(r['key']) or finished(root()/r['folder']) for r in runs]
     return pd.DataFrame([dict(name=r['name'], status=r['status'], minutes=r['minutes'], headline=r['headline'].get('text', r['error']), folder=r['folder']) for r in records])
