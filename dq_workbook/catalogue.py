@@ -19,6 +19,7 @@ COLUMNS = ['name', 'task', 'images', 'classes', 'resolution', 'modality', 'year'
            'evidence', 'successor', 'withdrawn', 'source', 'licence_source', 'evidence_source']
 HERE = ('digits', 'mnist', 'fashion_mnist', 'cifar10', 'imagenette', 'clothing', 'trashnet', 'omniglot', 'flickr8k_1k', 'coco_mini') # sets that run on a machine without a GPU
 
+# %% ../nbs/01_catalogue.ipynb #a771fbc3
 def cards(): # -> DataFrame, one row a data set, columns COLUMNS; rates are shares 0..1, unknown fields are empty
     """The catalogue."""
     rows = yaml.safe_load(Path(__file__ if '__file__' in globals() else '../dq_workbook/x').with_name('cards.yaml').read_text())
@@ -26,6 +27,7 @@ def cards(): # -> DataFrame, one row a data set, columns COLUMNS; rates are shar
     table['home'] = table.home.fillna(table.hub)
     return table.astype(dict(images='Int64', classes='Int64', year='Int64', withdrawn='Int64', redistributable='boolean'))
 
+# %% ../nbs/01_catalogue.ipynb #36bb45f1
 def card(
     name, # of a data set
 ):        # -> dict with the keys COLUMNS
@@ -37,6 +39,7 @@ def card(
     row = table.loc[choose(name, table.index, 'data set')]
     return row.where(row.notna(), None).to_dict()
 
+# %% ../nbs/01_catalogue.ipynb #760cd0da
 def facts(
     name, # of a data set
 ):        # -> DataFrame: field, value, source
@@ -50,7 +53,7 @@ def facts(
     source = lambda field: of['evidence_source'] if field in evidence else (of['licence_source'] or of['home']) if field in ('licence', 'redistributable') else of['source']
     return pd.DataFrame([(field, value, source(field)) for field, value in known.items()], columns=['field', 'value', 'source'])
 
-# %% ../nbs/01_catalogue.ipynb #760cd0da
+# %% ../nbs/01_catalogue.ipynb #f6406d78
 UNKNOWN = 0.5 # the score of what nobody has stated
 
 def accuracy_score(
@@ -60,7 +63,7 @@ def accuracy_score(
     rates = table[['label_error_rate', 'duplicate_rate', 'leak_rate']].astype(float)
     return (1 - rates).prod(axis=1).where(rates.notna().any(axis=1), UNKNOWN)
 
-# %% ../nbs/01_catalogue.ipynb #e8cdc0e4
+# %% ../nbs/01_catalogue.ipynb #399f700d
 OPEN_VOCABULARY = ('image-text', 'captioning', 'visual question answering', 'pointing')
 
 def diversity_score(
@@ -72,7 +75,7 @@ def diversity_score(
     effective = (np.log10(table.name.map(measured if measured is not None else {}).astype(float)) / 3).clip(0, 1)
     return stated.where(effective.isna(), (stated + effective) / 2)
 
-# %% ../nbs/01_catalogue.ipynb #d6a4c902
+# %% ../nbs/01_catalogue.ipynb #1200b977
 def usefulness_parts(
     table, # cards
 ):         # -> DataFrame: size, licence, access, cost, each 0..1
@@ -83,11 +86,12 @@ def usefulness_parts(
     access = pd.Series(np.select([table.withdrawn.notna(), table.hub.notna(), table.home.notna()], [0.0, 1.0, 0.75], 0.5), table.index)
     return pd.DataFrame(dict(size=(1 - outside / 2).clip(0, 1), licence=licence, access=access, cost=(1 - np.log10((images / 1e6).clip(lower=1)) / 4).clip(0, 1)))
 
-# %% ../nbs/01_catalogue.ipynb #1312f765
+# %% ../nbs/01_catalogue.ipynb #dbc0a39a
 CRITERIA = ('accuracy', 'diversity', 'usefulness')
 TESTS = ('robustness', 'forgery detection', 'generation')
 PER_MODALITY = 2 # sets of one modality at most
 
+# %% ../nbs/01_catalogue.ipynb #5a107425
 def rated(
     measured=None, # Series: name -> effective number of pictures
 ):                 # -> cards with the columns accuracy, diversity and usefulness, each 0..1
@@ -95,6 +99,7 @@ def rated(
     table = cards()
     return table.assign(accuracy=accuracy_score(table), diversity=diversity_score(table, measured), usefulness=usefulness_parts(table).mean(axis=1))
 
+# %% ../nbs/01_catalogue.ipynb #581d21e7
 def reason(
     row, # namedtuple of a rated card
 ):       # -> text
@@ -104,6 +109,7 @@ def reason(
     licence = 'copies allowed' if row.redistributable is True else 'copies forbidden' if row.redistributable is False else 'licence for copies not stated'
     return f"accuracy {row.accuracy:.2f} ({', '.join(rates) or 'not measured'}), diversity {row.diversity:.2f}, usefulness {row.usefulness:.2f} ({size}, {licence}{', on the Hub' if pd.notna(row.hub) else ''})"
 
+# %% ../nbs/01_catalogue.ipynb #7bddb9e8
 def eligible(
     here=False,    # only sets that run without a GPU and without the Hub
     measured=None, # Series: name -> effective number of pictures
@@ -112,6 +118,7 @@ def eligible(
     table = rated(measured)
     return table[table.name.isin(HERE)] if here else table[table.withdrawn.isna() & ~table.task.isin(TESTS) & ~table.name.isin(HERE[-2:])]
 
+# %% ../nbs/01_catalogue.ipynb #013a9ac3
 def best(
     table,   # from `eligible`
     n,       # how many
@@ -124,7 +131,7 @@ def best(
     table = table[table.groupby('modality').cumcount() < PER_MODALITY]
     return table[table.groupby(table.task.isin(OPEN_VOCABULARY)).cumcount() < -(-n // 2)].head(n)
 
-# %% ../nbs/01_catalogue.ipynb #573a9bf3
+# %% ../nbs/01_catalogue.ipynb #8d82c0dd
 def select(
     n=10,          # how many
     weights=None,  # dict: criterion -> weight, at least one above 0; None is the same for all
@@ -140,7 +147,7 @@ def select(
     rows = table.astype(object).where(table.notna(), None).itertuples()
     return table[['name', 'score', *CRITERIA]].assign(reason=[reason(r) for r in rows]).reset_index(drop=True)
 
-# %% ../nbs/01_catalogue.ipynb #5a107425
+# %% ../nbs/01_catalogue.ipynb #639d425a
 def sensitivity(
     n=10,          # how many are selected
     draws=1000,    # random weights

@@ -17,7 +17,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from .formats import SPLITS, folders, from_coco, from_csv, from_folder, from_parquet, from_webdataset, names_files, one_list_of_classes, standard, usable
+from .archives import from_coco, from_webdataset
+from .formats import SPLITS, folders, from_csv, from_folder, from_parquet, names_files, one_list_of_classes, standard, usable
 from .record import choose
 from .rows import encode, from_columns, limited, replace, with_test
 
@@ -60,16 +61,20 @@ def shelf(): # -> dict: name -> folder
 STREAMED = 20 * 2**30 # bytes from which a set of the Hub is streamed
 PART = 100_000        # images of a split that are streamed when no limit is given
 
+# %% ../nbs/02_data.ipynb #086e0e21
 def streamed(
     name,  # owner/name on the Hub
     limit, # images of each split at most; None is PART
     seed,  # of the order
 ):         # -> dict: split -> Dataset
     """A seeded part of each split, without downloading the rest."""
-    parts = datasets.load_dataset(name, streaming=True)
-    take = lambda rows: datasets.Dataset.from_list(list(rows.cast_column(next(c for c, f in rows.features.items() if isinstance(f, datasets.Image)), datasets.Image(decode=False)).shuffle(seed=seed, buffer_size=10_000).take(limit or PART)), features=rows.features)
-    return {split: take(rows) for split, rows in parts.items()}
+    def take(rows):
+        pictures = next(c for c, f in rows.features.items() if isinstance(f, datasets.Image))
+        some = rows.cast_column(pictures, datasets.Image(decode=False)).shuffle(seed=seed, buffer_size=10_000).take(limit or PART)
+        return datasets.Dataset.from_list(list(some), features=rows.features)
+    return {split: take(rows) for split, rows in datasets.load_dataset(name, streaming=True).items()}
 
+# %% ../nbs/02_data.ipynb #c4a2b18a
 def from_hub(
     name,       # owner/name on the Hub
     problems,   # list for what is left out
@@ -87,7 +92,7 @@ def from_hub(
     splits = {SPLITS.get(split, split): usable(standard(rows, split, 0), f'{name}/{split}', problems) for split, rows in splits.items()}
     return with_test(one_list_of_classes({split: rows for split, rows in splits.items() if len(rows)}))
 
-# %% ../nbs/02_data.ipynb #086e0e21
+# %% ../nbs/02_data.ipynb #1676cece
 def locate(
     name, # name of a set, path, or Hub id
 ):        # -> function of a list for what is left out, that gives a DatasetDict
@@ -103,7 +108,7 @@ def locate(
     try: choose(name, ['digits', *shelf()], 'data set')
     except ValueError as error: raise ValueError(f'{error} A path or a Hub id (owner/name) will do, too; DQ_DATA_DIR is {os.environ.get("DQ_DATA_DIR", "not set")}.') from None
 
-# %% ../nbs/02_data.ipynb #1676cece
+# %% ../nbs/02_data.ipynb #4ab85a89
 def label_choices(
     name,   # name or folder
     images, # DatasetDict
@@ -115,7 +120,7 @@ def label_choices(
     people = pd.read_parquet(file).set_index('id') if file.exists() else pd.DataFrame()
     return {**own, **{c: people[c] for c in people}}
 
-# %% ../nbs/02_data.ipynb #7c4ae36c
+# %% ../nbs/02_data.ipynb #bb3217a1
 def relabelled(
     name,   # name or folder
     images, # DatasetDict
@@ -132,7 +137,7 @@ def relabelled(
     ids = images['train']['id'][:]
     return datasets.DatasetDict({**images, 'train': replace(images['train'], labels=dict(zip(ids, new.reindex(ids).astype(int))))})
 
-# %% ../nbs/02_data.ipynb #bb3217a1
+# %% ../nbs/02_data.ipynb #f50b9086
 def with_unique_ids(
     images,   # DatasetDict
     name,     # of the set, for the problems
@@ -146,6 +151,7 @@ def with_unique_ids(
     if len({i for rows in images.values() for i in rows['id'][:]}) == sum(map(len, images.values())): return images
     return datasets.DatasetDict({split: replaced(rows, 'id', [f'{split}-{i}' for i in rows['id'][:]]) for split, rows in images.items()})
 
+# %% ../nbs/02_data.ipynb #7f9c4be2
 def replaced(
     rows,   # Dataset
     column, # name
@@ -155,6 +161,7 @@ def replaced(
     feature, order = rows.features[column], rows.column_names
     return rows.remove_columns(column).add_column(column, values).cast_column(column, feature).select_columns(order)
 
+# %% ../nbs/02_data.ipynb #4a0d4d07
 def load(
     name_or_path,  # digits, a name in DQ_DATA_DIR, the path of a folder, parquet, csv, json or tar file, or a Hub id
     labels=None,   # another opinion on the training labels, as aggregate or noisy_25

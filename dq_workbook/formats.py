@@ -3,20 +3,16 @@
 # %% auto #0
 __all__ = ['ENDINGS', 'SPLITS', 'FILE_COLUMNS', 'LABEL_COLUMNS', 'split_of', 'from_rows', 'folders', 'from_folder',
            'read_parquet', 'standard', 'usable', 'joined', 'one_list_of_classes', 'from_parquet', 'listed_classes',
-           'trouble', 'names_files', 'from_csv', 'read_json', 'picture_folder', 'largest', 'coco_rows', 'from_coco',
-           'whole', 'samples_of', 'facts_of', 'from_webdataset']
+           'trouble', 'names_files', 'from_csv']
 
 # %% ../nbs/02_formats.ipynb #3a8a5317
 import csv
-import json
 import logging
 import re
-import tarfile
 from pathlib import Path
 
 import datasets
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
@@ -63,7 +59,8 @@ def from_folder(
     """
     tops = [(SPLITS[p.name.lower()], p) for p in folders(path) if p.name.lower() in SPLITS] or [('train', path)]
     classes = [(split, c) for split, top in tops for c in folders(top)]
-    rows = [dict(split=split, id=f.relative_to(path).as_posix(), image=f.read_bytes(), label=c.name) for split, c in classes for f in sorted(c.rglob('*')) if f.is_file() and f.suffix.lower() in ENDINGS]
+    pictures = lambda folder: [f for f in sorted(folder.rglob('*')) if f.is_file() and f.suffix.lower() in ENDINGS]
+    rows = [dict(split=split, id=f.relative_to(path).as_posix(), image=f.read_bytes(), label=c.name) for split, c in classes for f in pictures(c)]
     if not rows: raise ValueError(f'{path} holds no image: expected one folder a class with files ending in {", ".join(ENDINGS)}')
     names = sorted({c.name for _, c in classes})
     for name in sorted(set(names) - {row['label'] for row in rows}): logging.warning('the class %r of %s holds no image', name, path)
@@ -81,6 +78,7 @@ def read_parquet(
     except (pa.ArrowInvalid, OSError) as error: raise ValueError(f'{file} is no readable parquet file: {error}') from None
     return datasets.Dataset(pa.Table.from_batches(table.to_batches()) if table.num_rows else table)
 
+# %% ../nbs/02_formats.ipynb #07a5bf07
 def standard(
     rows,  # Dataset as it came
     split, # name of its split
@@ -98,6 +96,7 @@ def standard(
     if 'id' not in rows.column_names: return rows.add_column('id', [f'{split}-{start + i:05d}' for i in range(len(rows))])
     return rows if rows.features['id'].dtype == 'string' else rows.cast_column('id', datasets.Value('string'))
 
+# %% ../nbs/02_formats.ipynb #ef4ea2c0
 def usable(
     rows,     # Dataset from `standard`
     file,     # where it is from
@@ -111,7 +110,7 @@ def usable(
     for bad, problem in ((missing, 'no image'), (unknown & ~missing, 'no known label')): problems += [dict(file=str(file), row=int(i), problem=problem) for i in np.flatnonzero(bad)]
     return rows.select(np.flatnonzero(~(missing | unknown))) if (missing | unknown).any() else rows
 
-# %% ../nbs/02_formats.ipynb #07a5bf07
+# %% ../nbs/02_formats.ipynb #665d2d14
 def joined(
     files,    # parquet files of one split
     split,    # its name
@@ -132,6 +131,7 @@ def joined(
     if not parts: raise ValueError(problems[-1]['problem'])
     return datasets.concatenate_datasets(parts)
 
+# %% ../nbs/02_formats.ipynb #f0864783
 def one_list_of_classes(
     splits, # dict: name -> Dataset from `joined`
 ):          # -> the same with `label` a ClassLabel
@@ -142,6 +142,7 @@ def one_list_of_classes(
     change = lambda rows: rows.remove_columns('label').add_column('label', [number[v] for v in rows['label'][:]]).cast_column('label', feature)
     return {s: change(rows) if s in plain else rows for s, rows in splits.items()}
 
+# %% ../nbs/02_formats.ipynb #839f26d9
 def from_parquet(
     files,    # paths of parquet files named <split>-*.parquet
     problems, # list for what is left out
@@ -157,10 +158,11 @@ def from_parquet(
     if not splits: raise ValueError(f"{files[0].parent} has no row that can be used; {problems[-1]['problem'] if problems else 'its files are empty'}")
     return with_test(one_list_of_classes(splits))
 
-# %% ../nbs/02_formats.ipynb #839f26d9
+# %% ../nbs/02_formats.ipynb #b5232142
 FILE_COLUMNS = ('file_name', 'filename', 'file', 'image', 'image_path', 'path')
 LABEL_COLUMNS = ('label', 'class', 'category', 'target')
 
+# %% ../nbs/02_formats.ipynb #4a08c0f8
 def listed_classes(
     folder, # where classes.txt may be
 ):          # -> list of names, or None
@@ -168,6 +170,7 @@ def listed_classes(
     file = Path(folder)/'classes.txt'
     return [line.strip() for line in file.read_text().splitlines() if line.strip()] if file.exists() else None
 
+# %% ../nbs/02_formats.ipynb #d9333dcb
 def trouble(
     record, # dict of a CSV row
     image,  # Path of its picture
@@ -180,12 +183,14 @@ def trouble(
     if label is not None and (not label or names and label not in names): return f'unknown label {label!r}'
     return ''
 
+# %% ../nbs/02_formats.ipynb #ded05372
 def names_files(
     path, # of a CSV file
 ):        # -> bool
     """Whether a table has a column of file names."""
     with path.open(newline='', encoding='utf-8-sig', errors='replace') as file: return bool(set(FILE_COLUMNS) & set(next(csv.reader(file), [])))
 
+# %% ../nbs/02_formats.ipynb #c1d1fbb1
 def from_csv(
     path,     # of the CSV file
     problems, # list for what is left out
@@ -203,140 +208,8 @@ def from_csv(
     for line, record in records:
         image, text = path.parent/(record[name] or ''), (record[label] or '') if label else None
         if problem := trouble(record, image, text, names): problems.append(dict(file=str(path), row=line, problem=problem))
-        else: rows.append({**{c: record[c] for c in columns if c not in (name, label, 'id')}, 'id': record.get('id') or record[name], 'image': {'bytes': None, 'path': str(image)}, 'split': split_of(record.get('split') or 'train'), **({'label': text} if label else {})})
+        else:
+            own = dict(id=record.get('id') or record[name], image={'bytes': None, 'path': str(image)}, split=split_of(record.get('split') or 'train'), **(dict(label=text) if label else {}))
+            rows.append({**{c: record[c] for c in columns if c not in (name, label)}, **own})
     if not rows: raise ValueError(f"{path} has no row that can be used; {problems[-1]['problem'] if problems else 'it is empty'}")
-    return from_rows(rows, names)
-
-# %% ../nbs/02_formats.ipynb #b5232142
-def read_json(
-    path, # of a json file
-):        # -> what it holds
-    """Read json.
-
-    Raises ValueError naming the file and the place where it breaks.
-    """
-    try: return json.loads(path.read_text(encoding='utf-8'))
-    except json.JSONDecodeError as error: raise ValueError(f'{path} is broken json: {error}') from None
-
-def picture_folder(
-    path,  # of the json file
-    split, # what its name stands for
-    first, # file name of its first image
-):         # -> Path of the folder with the images
-    """Where a COCO file's images are: beside it, or in a folder named images or as the split, with or without a year."""
-    year = ''.join(re.findall(r'\d{4}', path.stem)[:1])
-    short = {'validation': 'val'}.get(split, split)
-    places = [base/sub for base in (path.parent, path.parent.parent) for sub in ('', 'images', short + year, f'images/{short}{year}', short, split)]
-    return next((p for p in places if (p/first).is_file()), path.parent)
-
-def largest(
-    objects,    # annotations of one image
-    categories, # dict: id -> name
-):              # -> name of the class, or None
-    """The category of the object with the largest area."""
-    area = lambda a: a.get('area') or np.prod((a.get('bbox') or [0] * 4)[2:])
-    known = [a for a in objects if a.get('category_id') in categories]
-    return categories[max(known, key=area)['category_id']] if known else None
-
-# %% ../nbs/02_formats.ipynb #4a08c0f8
-def coco_rows(
-    path,     # of one json file
-    problems, # list for what is left out
-):            # -> list of rows for `from_rows`
-    """The rows of one COCO file."""
-    data, split = read_json(path), split_of(path.name)
-    images, categories = data.get('images', []), {c['id']: c['name'] for c in data.get('categories', [])}
-    base, by_image, there = picture_folder(path, split, images[0]['file_name'] if images else ''), {}, {image['id'] for image in images}
-    for row, note in enumerate(data.get('annotations', [])):
-        if note.get('image_id') not in there: problems.append(dict(file=str(path), row=row, problem=f"annotation of an unknown image {note.get('image_id')!r}"))
-        elif categories and note.get('category_id') not in categories: problems.append(dict(file=str(path), row=row, problem=f"annotation of an unknown category {note.get('category_id')!r}"))
-        else: by_image.setdefault(note['image_id'], []).append(note)
-    rows = []
-    for row, image in enumerate(images):
-        file, notes = base/image['file_name'], by_image.get(image['id'], [])
-        label = largest(notes, categories) if categories else None
-        if not file.is_file() or categories and label is None: problems.append(dict(file=str(path), row=row, problem=f'no file {file.name!r}' if not file.is_file() else 'no object, so no class'))
-        else: rows.append(dict(split=split, id=str(image['id']), image={'bytes': None, 'path': str(file)}, **(dict(label=label) if categories else dict(captions=[n['caption'] for n in notes if 'caption' in n]))))
-    return rows
-
-def from_coco(
-    files,    # json files, one a split
-    problems, # list for what is left out
-):            # -> DatasetDict; label is the category of the largest object, or captions instead
-    """Read COCO json and the images near it.
-
-    Raises ValueError when a file is the only one and broken, and when no image can be used.
-    """
-    rows = []
-    for file in files:
-        try: rows += coco_rows(file, problems)
-        except ValueError as error: problems.append(dict(file=str(file), row=None, problem=str(error)))
-    if not rows: raise ValueError(f"{files[0].parent} has no image that can be used; {problems[-1]['problem'] if problems else 'its files name none'}")
-    return from_rows([row for row in rows if ('label' in row) == ('label' in rows[0])])
-
-# %% ../nbs/02_formats.ipynb #2ab0f6f5
-def whole(
-    tar, # open TarFile
-):       # -> iterator of its members; raises ReadError where a header is cut, which tarfile takes for the end
-    """The members of a tar file that ends as one should."""
-    yield from tar
-    tar.fileobj.seek(tar.offset)
-    if tar.fileobj.read(512) != bytes(512): raise tarfile.ReadError('unexpected end of data')
-
-def samples_of(
-    file,     # a tar file
-    problems, # list for what is left out
-):            # -> iterator of (key, dict: ending -> bytes)
-    """The samples of one shard."""
-    key, parts = None, {}
-    try:
-        with tarfile.open(file) as tar:
-            for member in whole(tar):
-                if not member.isfile(): continue
-                folder, _, name = member.name.rpartition('/')
-                stem, _, ending = name.partition('.')
-                if f'{folder}/{stem}' != key and parts: yield key.strip('/'), parts
-                if f'{folder}/{stem}' != key: key, parts = f'{folder}/{stem}', {}
-                parts[ending.lower()] = tar.extractfile(member).read()
-    except (tarfile.TarError, EOFError, OSError) as error:
-        problems.append(dict(file=str(file), row=(key or '').strip('/'), problem=f'the shard breaks off: {error}'))
-        return
-    if parts: yield key.strip('/'), parts
-
-def facts_of(
-    parts, # dict: ending -> bytes
-    names, # list of class names, or None
-):         # -> dict: image, and label and captions where there are any
-    """What a sample says.
-
-    Raises ValueError when it has no image, broken json, or a label that isn't known.
-    """
-    image = next((raw for ending, raw in parts.items() if f".{ending.split('.')[-1]}" in ENDINGS), None)
-    if image is None: raise ValueError('no image')
-    try: more = json.loads(parts.get('json', b'{}'))
-    except ValueError as error: raise ValueError(f'broken json: {error}') from None
-    label = parts['cls'].decode().strip() if 'cls' in parts else more.get('label', more.get('class'))
-    caption = parts['txt'].decode().strip() if 'txt' in parts else more.get('caption')
-    if label is not None and names and str(label).isdigit() and int(label) < len(names): label = names[int(label)]
-    if label is not None and (str(label) in ('', '-1') or names and label not in names): raise ValueError(f'unknown label {str(label)!r}')
-    return dict(image=image, **(dict(label=str(label)) if label is not None else {}), **(dict(captions=[caption]) if caption is not None else {}))
-
-# %% ../nbs/02_formats.ipynb #15e3ae7e
-def from_webdataset(
-    files,    # tar files, named by their split
-    problems, # list for what is left out
-):            # -> DatasetDict; ids are the keys
-    """Read WebDataset shards.
-
-    Raises ValueError when no sample can be used.
-    """
-    names, rows = listed_classes(files[0].parent), []
-    for file in files:
-        for key, parts in samples_of(file, problems):
-            try: rows.append(dict(split=split_of(file.name), id=key, **facts_of(parts, names)))
-            except ValueError as error: problems.append(dict(file=str(file), row=key, problem=str(error)))
-    labelled = sum('label' in row for row in rows)
-    if labelled: problems += [dict(file=str(files[0].parent), row=row['id'], problem='no label') for row in rows if 'label' not in row]
-    rows = [row for row in rows if 'label' in row or not labelled]
-    if not rows: raise ValueError(f"{files[0]} has no sample that can be used; {problems[-1]['problem'] if problems else 'it is empty'}")
     return from_rows(rows, names)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dq_workbook import sweep
+from dq_workbook import data, sweep
 from dq_workbook.audit import audit, available
 from dq_workbook.curate import curate
 from dq_workbook.data import load
@@ -224,3 +224,19 @@ def test_the_fingerprint_sees_bytes_labels_and_order():
     images = load('digits')
     few = lambda order: datasets.DatasetDict(train=images['train'].select(order))
     assert fingerprint(few([0, 1])) == fingerprint(few([0, 1])) != fingerprint(few([1, 0]))
+
+
+@pytest.mark.parametrize('threshold', [None, 0], ids=['whole', 'streamed'])
+def test_the_reader_of_the_hub_on_a_repository_of_this_machine(hub, monkeypatch, tmp_path, threshold):
+    """`datasets` opens a folder as it opens a repository, so the way from the Hub is walked without the network."""
+    monkeypatch.setenv('HF_DATASETS_CACHE', str(tmp_path/'cache'))
+    if threshold is not None: monkeypatch.setattr(data, 'STREAMED', -1)
+    problems = []
+    images = data.from_hub(str(hub), problems, limit=7, seed=0)
+    assert {split: len(rows) for split, rows in images.items()} == (dict(train=20, test=20) if threshold is None else dict(train=7, test=7)) and not problems
+    assert set(images['train']['id'][:]) <= set(load('tiny')['train']['id'][:]) and decode(contents(images['train'])[0]).size == (32, 32)
+
+
+def test_a_hub_id_that_cannot_be_had_is_one_line(monkeypatch):
+    monkeypatch.setattr(datasets, 'load_dataset_builder', lambda name: (_ for _ in ()).throw(ConnectionError('no route\nto host')))
+    with pytest.raises(ValueError, match="the Hub data set 'owner/name' could not be loaded: no route$"): load('owner/name')
