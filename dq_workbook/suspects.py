@@ -71,16 +71,18 @@ def shortened(
 def caption(
     finding,       # one row of the findings table
     rows,          # dict id -> image row
-    names,         # list of class names
+    names,         # list of class names, empty for a set without classes
 ):                 # -> text of two or three lines
     """What stands above a tile."""
-    label = names[rows[finding['id']]['label']]
-    lines = [shortened(finding['id']), f"{finding['score']:.2f}, {label}"]
+    label = lambda id: names[rows[id]['label']] if names else ''
+    what = label(finding['id'])
     if finding['kind'] == 'label_error' and pd.notna(finding['suggested']):
-        lines[1] = f"{finding['score']:.2f}, {label} → {names[int(finding['suggested'])]}"
-    if finding['kind'] in PAIR_KINDS and pd.notna(finding['other']):
-        lines = [lines[0], '= ' + shortened(finding['other']), f"{lines[1]} | {names[rows[finding['other']]['label']]}"]
-    return '\n'.join(lines)
+        what += f" → {names[int(finding['suggested'])]}"
+    twin = finding['kind'] in PAIR_KINDS and pd.notna(finding['other'])
+    if twin and names:
+        what += f" | {label(finding['other'])}"
+    score = f"{finding['score']:.2f}" + (f', {what}' if what else '')
+    return '\n'.join([shortened(finding['id']), *(['= ' + shortened(finding['other'])] if twin else []), score])
 
 # %% ../nbs/11_suspects.ipynb #dea8ad28
 def strip_of(
@@ -137,10 +139,11 @@ def draw_gallery(
     rows = rows_by_id(images, {id for finding in shown for id in (finding['id'], finding['other'] if twins else None) if pd.notna(id)})
     figure, axes = sheet(len(shown), width=4.2 if twins else 2.3, height=2.6, columns=2 if twins else 4)
     figure.get_layout_engine().set(wspace=0.06)
+    names = class_names(images) if 'label' in next(iter(images.values())).features else []
     for panel, finding in zip(axes, shown):
         colour, word = marked(finding, truth)
         panel.imshow(strip_of(finding, rows))
-        panel.set_title(caption(finding, rows, class_names(images)) + word, size=9, color=colour)
+        panel.set_title(caption(finding, rows, names) + word, size=9, color=colour)
         panel.axis('off')
     return figure
 

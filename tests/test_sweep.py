@@ -12,7 +12,9 @@ from PIL import Image
 
 from dq_workbook import sweep
 from dq_workbook.audit import available, worker_python
+from dq_workbook.data import load
 from dq_workbook.record import read_table
+from dq_workbook.rows import append, contents
 
 ROOT = Path(__file__).parent.parent
 TINY = dict(dataset='digits', budget='smoke', seeds=2, recipes=['curated'], corrupted=0, limit=200, tool='open')
@@ -122,3 +124,14 @@ def test_a_run_works_with_the_network_cut(study, tmp_path):
     script = f'ip link set lo up 2>/dev/null; exec {sys.executable} -c "from dq_workbook.sweep import main; raise SystemExit(main([{str(path)!r}]))"'
     done = subprocess.run(['unshare', '-rn', 'sh', '-c', script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_set_of_images_and_texts_is_audited_to_its_report(study, tmp_path):
+    pictures = load('digits')['train'].remove_columns('label').select(range(60))
+    pictures = pictures.add_column('captions', [['a digit']] * 60)
+    (tmp_path/'data').mkdir()
+    append(pictures, [dict(id='twin', image=contents(pictures)[0], captions=['its copy']), dict(id='broken', image=b'', captions=[])]).to_parquet(tmp_path/'data'/'train-0.parquet')
+    done = sweep.run(dict(study=study, template='audit', runs=[dict(name='texts', dataset=str(tmp_path), tool='open')])).iloc[0]
+    assert done.status == 'done', done.headline
+    flagged = read_table(ROOT/done.folder/'tables'/'findings.parquet').query('flagged')
+    assert {'twin', 'broken'} <= {*flagged.id, *flagged.other.dropna()}
