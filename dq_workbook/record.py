@@ -2,7 +2,8 @@
 
 # %% auto #0
 __all__ = ['QUIET', 'PAIR_KINDS', 'QUALITY_KINDS', 'KINDS', 'TABLES', 'PACKAGES', 'root', 'choose', 'check_table', 'empty',
-           'write_atomic', 'write_json', 'write_table', 'read_table', 'variant', 'digest', 'commit', 'provenance']
+           'write_atomic', 'write_folder', 'write_json', 'write_table', 'read_table', 'variant', 'digest', 'commit',
+           'provenance']
 
 # %% ../nbs/00_record.ipynb #19a7de6f
 import difflib
@@ -10,6 +11,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import shutil
 import platform
 import subprocess
 from pathlib import Path
@@ -91,6 +93,20 @@ def write_atomic(
         write(part)
         os.replace(part, path)
     finally: part.unlink(missing_ok=True)
+    return path
+
+def write_folder(
+    path,  # folder to make
+    write, # function that fills the empty folder it is given
+):         # -> Path, the folder
+    """Make a folder whole or not at all; one that another process made meanwhile stays."""
+    path = Path(path)
+    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    part.mkdir(parents=True)
+    try:
+        write(part)
+        if not path.exists(): part.rename(path)
+    finally: shutil.rmtree(part, ignore_errors=True)
     return path
 
 def write_json(

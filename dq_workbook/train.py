@@ -19,7 +19,7 @@ import timm
 import torch
 from joblib import Parallel, delayed
 from torch import nn
-from torch.nn.functional import cross_entropy, pad
+from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from .pixels import pixels
@@ -75,18 +75,18 @@ def order(
 
 # %% ../nbs/08_train.ipynb #9d076555
 def shifted(
-    images,    # float tensor [b, 3, s, s]
+    images,    # tensor [b, 3, s, s]
     share,     # largest shift as a share of the side, 0..1
     generator, # torch.Generator
-):             # -> float tensor [b, 3, s, s], every image moved by its own offset, edges repeated
+):             # -> tensor [b, 3, s, s], every image moved by its own offset, edges repeated
     """Move each image by a random offset in both directions."""
-    b, _, s, _ = images.shape
+    b, channels, s, _ = images.shape
     reach = int(s * share)
     if reach == 0: return images
-    wide = pad(images, (reach,) * 4, mode='replicate')
-    top, left = torch.randint(0, 2 * reach + 1, (2, b), generator=generator)
-    rows, columns = (top[:, None] + torch.arange(s)), (left[:, None] + torch.arange(s))
-    return wide[torch.arange(b)[:, None, None, None], torch.arange(3)[None, :, None, None], rows[:, None, :, None], columns[:, None, None, :]]
+    offsets = torch.randint(0, 2 * reach + 1, (2, b), generator=generator) - reach
+    rows, columns = (offsets[..., None] + torch.arange(s)).clamp(0, s - 1)
+    pixels = (rows[:, :, None] * s + columns[:, None]).flatten(1)
+    return images.flatten(2).gather(2, pixels[:, None].expand(-1, channels, -1)).view_as(images)
 
 def normalised(
     images, # uint8 tensor [b, 3, s, s]
@@ -121,7 +121,7 @@ class Classifier(L.LightningModule):
 
     def on_before_batch_transfer(self, batch, _):
         images, labels = batch
-        return shifted(normalised(images), self.protocol['shift'], self.generator).contiguous(memory_format=torch.channels_last), labels
+        return normalised(shifted(images, self.protocol['shift'], self.generator)), labels
 
     def configure_optimizers(self):
         p = self.protocol
