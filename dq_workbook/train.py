@@ -22,6 +22,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
+from .measure import has_bfloat16
 from .pixels import pixels
 from .record import choose, read_table, write_table
 from .rows import class_names, decode, encoded, read
@@ -97,8 +98,7 @@ def normalised(
 # %% ../nbs/08_train.ipynb #c5c88047
 def precision(): # -> text, Lightning's name of the precision used here
     """bfloat16 mixed precision where the hardware has it, single precision elsewhere."""
-    native = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.backends.cpu.get_cpu_capability() == 'AVX512' and torch.cpu._is_avx512_bf16_supported()
-    return 'bf16-mixed' if native else '32-true'
+    return 'bf16-mixed' if has_bfloat16() else '32-true'
 
 # %% ../nbs/08_train.ipynb #528068d4
 class Classifier(L.LightningModule):
