@@ -49,8 +49,8 @@ def choose(
 
 # %% ../nbs/00_record.ipynb #611f49f2
 PAIR_KINDS = ('exact_duplicate', 'near_duplicate', 'leak', 'label_conflict')
-QUALITY_KINDS = ('blurry', 'dark', 'bright', 'low_contrast', 'corrupt')
-KINDS = (*PAIR_KINDS, 'label_error', 'outlier', *QUALITY_KINDS, 'compressed', 'odd_size', 'odd_aspect', 'shortcut')
+QUALITY_KINDS = ('blurry', 'dark', 'bright', 'low_contrast', 'compressed', 'odd_size', 'odd_aspect', 'corrupt')
+KINDS = (*PAIR_KINDS, 'label_error', 'outlier', *QUALITY_KINDS, 'shortcut')
 
 TABLES = dict(
     images=['id', 'image', 'label'],
