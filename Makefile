@@ -12,12 +12,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 help:  ## print this list
 	@echo 'make TARGET; settings: SWEEP=name or file.yaml, JOBS=runs at a time, PYTHON=interpreter'
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
 
 setup: .venv/.installed $(FASTDUP)  ## build the two environments, when missing or older than their inputs
 
 sweep: setup  ## run a grid of executed notebooks: make sweep SWEEP=cifar10
 	$(BIN)/dq-sweep $(SWEEP) --jobs $(JOBS)
+
+bench-audit: setup  ## measure the auditors on known twins, wrong labels, planted defects and time
+	$(BIN)/dq-sweep bench-audit
 
 test: setup  ## sync check, notebook lessons, pytest
 	$(BIN)/nbdev-test --file-re '^[0-9]' --n-workers 2 nbs
@@ -55,4 +58,4 @@ $(FASTDUP): requirements-fastdup.txt
 	@.venv-fastdup/bin/pip install -q --upgrade -r requirements-fastdup.txt && touch $@ \
 	  || echo 'fastdup could not be installed; the open auditor serves in its place (tool: auto), and `make fastdup` tries again'
 
-.PHONY: help setup sweep test lab paper export fastdup lock clean
+.PHONY: help setup sweep bench-audit test lab paper export fastdup lock clean
