@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['AUDITED', 'LIMIT', 'NEIGHBOURS', 'MIRRORED', 'MISSING', 'EXPIRED', 'TOOLS', 'measured', 'quality_findings',
-           'outlier_findings', 'corrupt_findings', 'candidates', 'findings_of', 'readable', 'audit_open',
+           'outlier_findings', 'corrupt_findings', 'candidates', 'findings_of', 'gathered', 'readable', 'audit_open',
            'FastdupUnavailable', 'worker_python', 'explain', 'call_worker', 'read_features', 'fastdup_outliers',
            'native_outputs', 'audit_fastdup', 'ending', 'available', 'resolve', 'audit']
 
@@ -100,9 +100,19 @@ def findings_of(
     if 'shortcut' in kinds: parts.append(shortcut_findings(good.loc[train], thumbs[train], seed))
     if 'label_error' in kinds and (good.label[train] >= 0).any() and len(train) > 5:
         parts.append(label_findings(good.loc[train], features_for_labels(inner, thumbs, train, seed), seed).assign(tool=f'{tool}+cleanlab'))
-    found = pd.concat([p for p in parts if len(p)], ignore_index=True)
+    return gathered(parts, kinds, tool)
+
+def gathered(
+    parts, # list of DataFrames, some empty
+    kinds, # kinds wanted
+    tool,  # name for the column tool where it is empty
+):         # -> findings without the column dataset; attrs of the parts are kept
+    """Put findings together."""
+    found = pd.concat([part for part in parts if len(part)], ignore_index=True)
     found = found[found.kind.isin(kinds)].reindex(columns=[c for c in TABLES['findings'] if c != 'dataset'])
-    return found.assign(tool=found.tool.astype(object).fillna(tool), flagged=found.flagged.astype(bool), suggested=found.suggested.astype(float))
+    found = found.assign(tool=found.tool.astype(object).fillna(tool), flagged=found.flagged.astype(bool), suggested=found.suggested.astype(float))
+    found.attrs = {key: value for part in parts for key, value in part.attrs.items()}
+    return found
 
 # %% ../nbs/04_audit.ipynb #f318ae59
 def readable(
@@ -215,7 +225,7 @@ def audit_fastdup(
         found = findings_of(table, thumbs, aligned, inner, kinds, seed, 'fastdup', extra[~np.isnan(extra).any(1)])
         if 'outlier' not in kinds: return found
         outliers = fastdup_outliers(kept, good, files).assign(tool='fastdup')
-        return pd.concat([found[found.kind != 'outlier'], outliers.reindex(columns=found.columns)], ignore_index=True).astype(dict(suggested=float))
+        return gathered([found[found.kind != 'outlier'], outliers], kinds, 'fastdup')
 
 # %% ../nbs/04_audit.ipynb #123d7946
 def ending(
@@ -259,7 +269,7 @@ def audit(
     seed=0,      # of the folds
     out=None,    # folder where native outputs are kept
     dataset='',  # name for the table
-):               # -> findings table; for kinds of single images a row for every image, for pairs a row for every candidate
+):               # -> findings table; for kinds of single images a row for every image, for pairs a row for every candidate; attrs['twins'] tell what chance explains
     """Look for defects in all splits; wrong labels only in `train`.
 
     Raises ValueError for an unknown tool or kind, and FastdupUnavailable with the mend.
@@ -269,4 +279,4 @@ def audit(
     if out: Path(out).mkdir(parents=True, exist_ok=True)
     found = TOOLS[tool](images, kinds, seed, out)
     found.insert(0, 'dataset', dataset)
-    return found[TABLES['findings']].sort_values(['kind', 'score', 'id'], ascending=[True, False, True], ignore_index=True)
+    return found[TABLES['findings']].sort_values(['kind', 'score', 'id'], ascending=[True, False, True], ignore_index=True) # keeps attrs

@@ -173,10 +173,13 @@ def twin_findings(
     thumbs,     # uint8 array [n, 32, 32, 3], their thumbnails
     vectors,    # array [n, d] of their embeddings, rows of length one
     candidates, # int array [m, 2] of pairs of rows
-):              # -> DataFrame id, kind, score, flagged, other
+):              # -> DataFrame id, kind, score, flagged, other; its attrs['twins'] tell how many pairs were flagged and how many of them chance explains
     """Duplicates, leaks and label conflicts among the candidates and the images with equal pixels."""
     proposed = np.unique(np.sort(np.concatenate([exact_pairs(table), candidates]), axis=1), axis=0)
     equal = table.sha.to_numpy()[proposed[:, 0]] == table.sha.to_numpy()[proposed[:, 1]]
     evidence = evidence_of(thumbs, vectors, proposed)
-    score = np.where(equal, 1.0, calibrated(evidence, threshold_by_chance(evidence[~equal]), 0.05))
-    return pair_findings(table, proposed, score, score >= 0.5)
+    limit = threshold_by_chance(evidence[~equal])
+    score = np.where(equal, 1.0, calibrated(evidence, limit, 0.05))
+    found = pair_findings(table, proposed, score, score >= 0.5)
+    found.attrs['twins'] = dict(pairs=len(proposed), threshold=limit, flagged=int((score >= 0.5).sum()), by_chance=float(by_chance(evidence[~equal])(limit)) if (~equal).any() else 0.0)
+    return found
