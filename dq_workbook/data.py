@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['READERS', 'PLACES', 'STREAMED', 'PART', 'digits', 'reader_of', 'shelf', 'streamed', 'from_hub', 'locate',
-           'label_choices', 'relabelled', 'with_unique_ids', 'replaced', 'load']
+           'label_choices', 'relabelled', 'with_unique_ids', 'load']
 
 # %% ../nbs/02_data.ipynb #11364392
 import logging
@@ -20,7 +20,7 @@ from sklearn.model_selection import train_test_split
 from .archives import from_coco, from_webdataset
 from .formats import SPLITS, folders, from_csv, from_folder, from_parquet, names_files, one_list_of_classes, standard, usable
 from .record import choose
-from .rows import encode, from_columns, limited, replace, with_test
+from .rows import encode, from_columns, limited, replace, replaced, with_test
 
 # %% ../nbs/02_data.ipynb #2ab2aaf1
 def digits(): # -> DatasetDict: train 1,437 and test 360 images, 32 x 32 RGB
@@ -150,16 +150,6 @@ def with_unique_ids(
         if again.any(): images[split] = rows.select(np.flatnonzero(~again))
     if len({i for rows in images.values() for i in rows['id'][:]}) == sum(map(len, images.values())): return images
     return datasets.DatasetDict({split: replaced(rows, 'id', [f'{split}-{i}' for i in rows['id'][:]]) for split, rows in images.items()})
-
-# %% ../nbs/02_data.ipynb #7f9c4be2
-def replaced(
-    rows,   # Dataset
-    column, # name
-    values, # list, one a row
-):          # -> Dataset with other values in the column
-    """Another column in the place of one."""
-    feature, order = rows.features[column], rows.column_names
-    return rows.remove_columns(column).add_column(column, values).cast_column(column, feature).select_columns(order)
 
 # %% ../nbs/02_data.ipynb #4a0d4d07
 def load(

@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from .audit import audit
 from .curate import curate
 from .record import PAIR_KINDS, TABLES, check_table, variant
-from .rows import columns_of, from_columns
+from .rows import replaced
 
 # %% ../nbs/07_leakage.ipynb #ca4bbdfd
 def groups(
@@ -88,8 +88,7 @@ def bare(
     prefix, # put before the ids
 ):          # -> Dataset with only id and image
     """A split without anything but pictures."""
-    columns, features = columns_of(split), datasets.Features(id=datasets.Value('string'), image=datasets.Image())
-    return from_columns(dict(id=[prefix + i for i in columns['id']], image=columns['image']), features)
+    return replaced(split.select_columns(['id', 'image']), 'id', [prefix + i for i in split['id'][:]])
 
 def decontaminate(
     corpus,       # DatasetDict with `train`

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['GROUPS', 'encode', 'as_rgb', 'decode', 'encoded', 'read', 'Contents', 'contents', 'class_names', 'from_columns',
-           'columns_of', 'keep', 'replace', 'append', 'with_test', 'stratify', 'limited', 'fingerprint']
+           'columns_of', 'keep', 'replaced', 'replace', 'append', 'with_test', 'stratify', 'limited', 'fingerprint']
 
 # %% ../nbs/02_rows.ipynb #494eb05b
 import io
@@ -141,15 +141,25 @@ def keep(
     return split.select([i for i, name in enumerate(split['id'][:]) if name in ids])
 
 # %% ../nbs/02_rows.ipynb #dfcc8a9b
+def replaced(
+    rows,   # Dataset
+    column, # name
+    values, # list, one a row
+):          # -> Dataset with other values in the column; the other columns aren't read
+    """Another column in the place of one."""
+    feature, order = rows.features[column], rows.column_names
+    return rows.remove_columns(column).add_column(column, values).cast_column(column, feature).select_columns(order)
+
 def replace(
     split,       # Dataset
     images=None, # dict: id -> bytes
     labels=None, # dict: id -> class index
 ):               # -> Dataset
     """Other pictures or labels for the named rows."""
-    columns, images, labels = columns_of(split), images or {}, labels or {}
+    if labels: split = replaced(split, 'label', [int(labels.get(i, old)) for i, old in zip(split['id'][:], split['label'][:])])
+    if not images: return split
+    columns = columns_of(split)
     columns['image'] = [images.get(i, old) for i, old in zip(columns['id'], columns['image'])]
-    if labels: columns['label'] = [int(labels.get(i, old)) for i, old in zip(columns['id'], columns['label'])]
     return from_columns(columns, split.features)
 
 def append(
