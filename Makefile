@@ -22,6 +22,9 @@ sweep: setup  ## run a grid of executed notebooks: make sweep SWEEP=cifar10
 bench-audit: setup  ## measure the auditors on known twins, wrong labels, planted defects and time
 	$(BIN)/dq-sweep bench-audit
 
+bench-scale: setup  ## memory and time from ten thousand to a million images
+	$(BIN)/dq-sweep bench-scale
+
 test: setup  ## sync check, notebook lessons, pytest
 	$(BIN)/nbdev-test --file-re '^[0-9]' --n-workers 2 nbs
 	$(BIN)/pytest
@@ -58,4 +61,4 @@ $(FASTDUP): requirements-fastdup.txt
 	@.venv-fastdup/bin/pip install -q --upgrade -r requirements-fastdup.txt && touch $@ \
 	  || echo 'fastdup could not be installed; the open auditor serves in its place (tool: auto), and `make fastdup` tries again'
 
-.PHONY: help setup sweep bench-audit test lab paper export fastdup lock clean
+.PHONY: help setup sweep bench-audit bench-scale test lab paper export fastdup lock clean
