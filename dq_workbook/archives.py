@@ -15,7 +15,7 @@ import numpy as np
 from datasets.arrow_writer import ArrowWriter
 from tqdm import tqdm
 
-from .formats import ENDINGS, from_rows, listed_classes, one_list_of_classes, split_of
+from .formats import ENDINGS, SPLITS, from_rows, listed_classes, one_list_of_classes, split_of
 from .record import digest, root, write_folder, write_json
 from .rows import with_test
 
@@ -141,7 +141,7 @@ def facts_of(
     return dict(image=image, **(dict(label=str(label)) if label is not None else {}), **(dict(captions=[caption]) if caption is not None else {}))
 
 # %% ../nbs/02_archives.ipynb #3c7a58ed
-SAMPLE = datasets.Features(id=datasets.Value('string'), image=datasets.Image(decode=False), label=datasets.Value('string'), captions=datasets.List(datasets.Value('string')))
+SAMPLE = datasets.Features(id=datasets.Value('string'), image=datasets.Image(), label=datasets.Value('string'), captions=datasets.List(datasets.Value('string')))
 
 def unpack(
     files,  # tar files, named by their split
@@ -168,7 +168,7 @@ def unpacked(
     folder = root()/'data'/'cache'/f"shards-{digest(state, listed_classes(files[0].parent) or [])[:16]}"
     if not folder.exists(): write_folder(folder, partial(unpack, files))
     problems += json.loads((folder/'problems.json').read_text())
-    return {file.stem: datasets.Dataset.from_file(str(file)).cast_column('image', datasets.Image()) for file in sorted(folder.glob('*.arrow')) if file.stat().st_size}
+    return {split: datasets.Dataset.from_file(str(folder/f'{split}.arrow')) for split in dict.fromkeys(SPLITS.values()) if (folder/f'{split}.arrow').exists()}
 
 def from_webdataset(
     files,    # tar files, named by their split

@@ -133,7 +133,7 @@ def relabelled(
     choices = label_choices(name, images)
     new = choices[choose(labels, choices, f'label column of {name!r}')]
     feature = images['train'].features['label']
-    images = {s: rows.remove_columns([c for c in ('clean_label',) if c in rows.column_names]).add_column('clean_label', rows['label'][:]).cast_column('clean_label', feature) for s, rows in images.items()}
+    images = {s: rows.remove_columns([c for c in ('clean_label',) if c in rows.column_names]).add_column('clean_label', rows['label'][:], feature=feature) for s, rows in images.items()}
     ids = images['train']['id'][:]
     return datasets.DatasetDict({**images, 'train': replace(images['train'], labels=dict(zip(ids, new.reindex(ids).astype(int))))})
 

@@ -145,7 +145,7 @@ def one_list_of_classes(
     plain = {s for s, rows in splits.items() if 'label' in rows.column_names and not isinstance(rows.features['label'], datasets.ClassLabel)}
     values = names or sorted({v for s in plain for v in splits[s]['label'][:]})
     number, feature = {v: i for i, v in enumerate(values)}, datasets.ClassLabel(names=[str(v) for v in values])
-    change = lambda rows: rows.remove_columns('label').add_column('label', [number[v] for v in rows['label'][:]]).cast_column('label', feature)
+    change = lambda rows: rows.remove_columns('label').add_column('label', [number[v] for v in rows['label'][:]], feature=feature)
     return {s: change(rows) if s in plain else rows for s, rows in splits.items()}
 
 # %% ../nbs/02_formats.ipynb #839f26d9

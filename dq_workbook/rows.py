@@ -148,7 +148,7 @@ def replaced(
 ):          # -> Dataset with other values in the column; the other columns aren't read
     """Another column in the place of one."""
     feature, order = rows.features[column], rows.column_names
-    return rows.remove_columns(column).add_column(column, values).cast_column(column, feature).select_columns(order)
+    return rows.remove_columns(column).add_column(column, values, feature=feature).select_columns(order)
 
 def replace(
     split,       # Dataset

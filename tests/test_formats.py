@@ -7,6 +7,7 @@ import datasets
 import pytest
 from PIL import Image
 
+from dq_workbook import archives, formats
 from dq_workbook.data import load
 from dq_workbook.rows import class_names, contents, decode, encode
 
@@ -149,3 +150,25 @@ def test_words_and_numbers_become_the_same_classes_in_every_split(tmp_path, labe
 def test_a_file_of_another_kind(tmp_path):
     (tmp_path/'notes.txt').write_text('hello')
     with pytest.raises(ValueError, match='notes.txt is no parquet, json, tar or csv file'): load(tmp_path/'notes.txt')
+
+
+def test_shards_are_unpacked_once_and_what_was_left_out_is_told_every_time(tmp_path, monkeypatch):
+    shard(tmp_path/'train-0.tar', [(f'{k:02d}.{end}', raw) for k in range(10) for end, raw in (('png', noisy(k)), ('cls', b'%d' % (k % 2)))] + [('x.cls', b'1')])
+    first, again = [], []
+    one = load(tmp_path, problems=first)
+    monkeypatch.setattr(archives, 'unpack', lambda *_: pytest.fail('unpacked a second time'))
+    two = load(tmp_path, problems=again)
+    assert first == again and [p['problem'] for p in first] == ['no image']
+    assert one['train']['id'][:] == two['train']['id'][:] and list(contents(one['train'])) == list(contents(two['train']))
+
+
+def test_a_large_parquet_file_is_mapped_and_gives_the_same(tmp_path, monkeypatch):
+    features = datasets.Features(id=datasets.Value('string'), image=datasets.Image(), label=datasets.ClassLabel(names=['cat', 'dog']))
+    datasets.Dataset.from_dict(dict(id=list('abcd'), image=[{'bytes': noisy(k), 'path': None} for k in range(4)], label=[0, 1, 0, 1]), features=features).to_parquet(tmp_path/'train-0.parquet')
+    small = load(tmp_path)
+    monkeypatch.setattr(formats, 'LARGE', 0)
+    large = load(tmp_path)
+    assert not small['train'].cache_files and large['train'].cache_files
+    assert large['train']['id'][:] == small['train']['id'][:] and list(contents(large['train'])) == list(contents(small['train'])) and class_names(large) == ['cat', 'dog']
+    (tmp_path/'train-0.parquet').write_bytes(b'PAR1 broken')
+    with pytest.raises(ValueError, match='train-0.parquet is no readable parquet file'): load(tmp_path)
