@@ -15,7 +15,7 @@ from datasets import DatasetDict
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from .audit import audit, native_outputs, read_features
-from .calibrate import share
+from .calibrate import recalled
 from .defects import known, plant
 from .labels import features_for_labels, out_of_fold
 from .measure import embed, survey
@@ -72,9 +72,7 @@ def fastdup_alone(
     files, _ = read_features(Path(out))
     similar = pd.read_csv(Path(out)/'similarity.csv').query('distance >= @ALONE')
     one, two = (np.array(ids, object)[files.reindex(similar[end]).to_numpy(int)] for end in ('from', 'to'))
-    joined = set(zip(one, two)) | set(zip(two, one))
-    found = pd.Series([pair in joined for pair in zip(truth.id, truth.other)], truth.index).groupby(truth.alteration, sort=False).agg(['size', 'sum']).reset_index()
-    return pd.DataFrame([(name, n, hits, *share(hits, n)) for name, n, hits in found.itertuples(index=False)], columns=['alteration', 'n', 'found', 'recall', 'low', 'high'])
+    return recalled(set(zip(one, two)), truth)
 
 # %% ../nbs/15_bench.ipynb #50492a3b
 TIMED = {'open': lambda images: audit(images, 'open'), 'fastdup': lambda images: audit(images, 'fastdup'), 'fastdup alone': lambda images: native_outputs(contents(images['train']), tempfile.mkdtemp())}
