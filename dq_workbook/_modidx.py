@@ -305,6 +305,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'dq_workbook.scale.waiting': ('scale.html#waiting', 'dq_workbook/scale.py'),
                                    'dq_workbook.scale.write_shards': ('scale.html#write_shards', 'dq_workbook/scale.py')},
             'dq_workbook.shortcuts': { 'dq_workbook.shortcuts.balance': ('shortcuts.html#balance', 'dq_workbook/shortcuts.py'),
+                                       'dq_workbook.shortcuts.colours_of': ('shortcuts.html#colours_of', 'dq_workbook/shortcuts.py'),
                                        'dq_workbook.shortcuts.cues_of': ('shortcuts.html#cues_of', 'dq_workbook/shortcuts.py'),
                                        'dq_workbook.shortcuts.shortcut_findings': ( 'shortcuts.html#shortcut_findings',
                                                                                     'dq_workbook/shortcuts.py'),

@@ -97,7 +97,7 @@ def findings_of(
     near = nearest(vectors, NEIGHBOURS) if {*PAIR_KINDS, 'outlier'} & set(kinds) and len(good) > 1 else None
     if set(kinds) & set(PAIR_KINDS) and len(good) > 1: parts.append(twin_findings(good, thumbs, vectors, np.concatenate([candidates(near, thumbs), np.reshape(extra, (-1, 2)).astype(int)])))
     if 'outlier' in kinds and len(good) > 5: parts.append(outlier_findings(good, vectors, near))
-    if 'shortcut' in kinds: parts.append(shortcut_findings(good.loc[train], thumbs[train], seed))
+    if 'shortcut' in kinds: parts.append(shortcut_findings(good.loc[train], thumbs, train, seed))
     if 'label_error' in kinds and (good.label[train] >= 0).any() and len(train) > 5:
         parts.append(label_findings(good.loc[train], features_for_labels(inner, thumbs, train, seed), seed).assign(tool=f'{tool}+cleanlab'))
     return gathered(parts, kinds, tool)

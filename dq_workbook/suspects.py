@@ -166,13 +166,13 @@ def recall_plot(
 # %% ../nbs/11_suspects.ipynb #e2956037
 def flagged_ids(
     findings,      # findings table
-):                 # -> dict kind -> set of ids, and `any` for all kinds but outliers
+):                 # -> dict kind -> set of ids, and `any` for all kinds but outliers and shortcuts
     """The images that carry a flag."""
     rows = findings[findings['flagged'].astype(bool)]
     sets = {kind: set(rows['id'][rows['kind'] == kind]) for kind in findings['kind'].unique()}
     if 'leak' in sets:
         sets['leak'] |= set(rows['other'][rows['kind'] == 'leak'])
-    return {'any': set().union(*(ids for kind, ids in sets.items() if kind != 'outlier')), **sets}
+    return {'any': set().union(*(ids for kind, ids in sets.items() if kind not in ('outlier', 'shortcut'))), **sets}
 
 
 def prevalence(
