@@ -36,6 +36,7 @@ def turn(
     fill = tuple(int(value) for value in np.asarray(picture).mean((0, 1)))
     return picture.rotate(random.choice([-5, 5]), Image.Resampling.BICUBIC, fillcolor=fill)
 
+# %% ../nbs/03_alterations.ipynb #0c80ed8e
 def frame(
     picture, # PIL image
     random,  # numpy Generator, unused

@@ -41,6 +41,7 @@ def picture_folder(
     places = [base/sub for base in (path.parent, path.parent.parent) for sub in ('', 'images', short + year, f'images/{short}{year}', short, split)]
     return next((p for p in places if (p/first).is_file()), path.parent)
 
+# %% ../nbs/02_archives.ipynb #6b8e1041
 def largest(
     objects,    # annotations of one image
     categories, # dict: id -> name
@@ -159,6 +160,7 @@ def unpack(
     for writer in writers.values(): writer.finalize()
     write_json(problems, folder/'problems.json')
 
+# %% ../nbs/02_archives.ipynb #fd3a167c
 def unpacked(
     files,    # tar files, named by their split
     problems, # list for what is left out
@@ -170,6 +172,7 @@ def unpacked(
     problems += json.loads((folder/'problems.json').read_text())
     return {split: datasets.Dataset.from_file(str(folder/f'{split}.arrow')) for split in dict.fromkeys(SPLITS.values()) if (folder/f'{split}.arrow').exists()}
 
+# %% ../nbs/02_archives.ipynb #d1a62df4
 def from_webdataset(
     files,    # tar files, named by their split
     problems, # list for what is left out

@@ -80,6 +80,7 @@ def candidates(
     """Pairs that may be twins: neighbours in the embedding, among the thumbnails, and in the mirror."""
     return np.concatenate([pairs_of(near), pairs_of(nearest(thumbs, NEIGHBOURS, coarse)), pairs_of(nearest(thumbs, MIRRORED, coarse, mirrored))])
 
+# %% ../nbs/04_audit.ipynb #debf8003
 def findings_of(
     table,   # survey
     thumbs,  # uint8 array [n, 32, 32, 3], thumbnails of its readable images
@@ -102,6 +103,7 @@ def findings_of(
         parts.append(label_findings(good.loc[train], features_for_labels(inner, thumbs, train, seed), seed).assign(tool=f'{tool}+cleanlab'))
     return gathered(parts, kinds, tool)
 
+# %% ../nbs/04_audit.ipynb #a2a3131d
 def gathered(
     parts, # list of DataFrames, some empty
     kinds, # kinds wanted

@@ -108,6 +108,7 @@ def apply(
     if drops: train = keep(train, set(train['id'][:]) - drops)
     return datasets.DatasetDict({**images, 'train': train})
 
+# %% ../nbs/06_curate.ipynb #2a58c412
 def curate(
     images,   # DatasetDict
     findings, # findings table

@@ -176,6 +176,7 @@ def duplicate(
     label = another_label(row['label'], n_classes, random) if kind == 'label_conflict' else row['label']
     return dict(row, id=f"{row['id']}+{kind}", image=alter(raw, level, random) if level > 0 else raw, label=label)
 
+# %% ../nbs/03_defects.ipynb #9909c68b
 def spoil(
     images,   # DatasetDict
     split,    # name of the split that changes

@@ -71,6 +71,7 @@ def believed(
     good = (p.argmax(1) == labels) | (p[np.arange(len(p)), labels] >= DOUBT)
     return good | (np.bincount(labels[good], minlength=labels.max() + 1) < 10)[labels]
 
+# %% ../nbs/04_labels.ipynb #fedfdb66
 def label_probabilities(
     features, # float array [n, d]
     labels,   # int array [n], 0..classes - 1, every class at least twice

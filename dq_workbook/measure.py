@@ -96,6 +96,7 @@ def bar(
     """A progress bar over images."""
     return tqdm(desc=what, total=total, disable=total < 2000, mininterval=2, unit='image')
 
+# %% ../nbs/03_measure.ipynb #af066e37
 def look_at_all(
     raws,   # Contents
     folder, # where looks.parquet and thumbs.bin are written
@@ -163,6 +164,7 @@ def embeddings(
     with torch.autocast(batch.device.type, torch.bfloat16, enabled=has_bfloat16()): parts = layers(batch.contiguous(memory_format=torch.channels_last))
     return torch.cat([part / part.norm(dim=1, keepdim=True).clamp_min(1e-9) for part in parts], 1).half().cpu().numpy()
 
+# %% ../nbs/03_measure.ipynb #9aed67a9
 def embed(
     raws, # Contents of readable images
 ):        # -> float16 array [n, 2816], mapped from a file in data/cache

@@ -41,6 +41,7 @@ def squares(
             yield from pool.map(partial(square, size=size), part)
             progress.update(len(part))
 
+# %% ../nbs/02_pixels.ipynb #9e47fbbc
 def space(
     shape,   # of the array
     on_disk, # whether it lies in a file

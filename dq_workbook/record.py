@@ -95,6 +95,7 @@ def write_atomic(
     finally: part.unlink(missing_ok=True)
     return path
 
+# %% ../nbs/00_record.ipynb #358e6195
 def write_folder(
     path,  # folder to make
     write, # function that fills the empty folder it is given

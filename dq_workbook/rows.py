@@ -68,6 +68,7 @@ def read(
     if raw['bytes'] is not None: return raw['bytes']
     return Path(raw['path']).read_bytes() if raw['path'] and Path(raw['path']).exists() else b''
 
+# %% ../nbs/02_rows.ipynb #12262b48
 class Contents(Sequence):
     """The bytes of every image of some splits, read when they are asked for."""
 
@@ -98,6 +99,7 @@ class Contents(Sequence):
         """Some of the images."""
         return Contents([rows.select(np.flatnonzero(wanted[start:start + len(rows)])) for rows, start in zip(self.rows, self.starts)])
 
+# %% ../nbs/02_rows.ipynb #21074280
 def contents(
     *splits, # Dataset
 ):           # -> Contents, a sequence of bytes in the order of the splits and rows
@@ -162,6 +164,7 @@ def replace(
     columns['image'] = [images.get(i, old) for i, old in zip(columns['id'], columns['image'])]
     return from_columns(columns, split.features)
 
+# %% ../nbs/02_rows.ipynb #4ad5e1b5
 def append(
     split, # Dataset
     rows,  # list of dicts: id, image (bytes), label; columns that are left out are empty

@@ -33,6 +33,7 @@ def varied(
     moved = moved[:, ::-1] if random.random() < 0.5 else moved
     return ImageEnhance.Brightness(Image.fromarray(np.ascontiguousarray(moved))).enhance(random.uniform(0.7, 1.3))
 
+# %% ../nbs/15_scale.ipynb #3db9188f
 def write_shards(
     images, # DatasetDict with labels
     n,      # images to write
@@ -97,6 +98,7 @@ class Stopwatch:
             finally: self.seconds += time.perf_counter() - start
             yield item
 
+# %% ../nbs/15_scale.ipynb #fc973ada
 def waiting(
     split,          # Dataset with labels
     on_disk,        # whether the pixels lie in a file

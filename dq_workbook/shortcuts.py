@@ -61,6 +61,7 @@ def some_of(
     rows = np.random.default_rng(seed).permutation(len(labels))[:SEEN]
     return rows[np.bincount(labels[rows], minlength=labels.max() + 1)[labels[rows]] >= 6]
 
+# %% ../nbs/04_shortcuts.ipynb #de397b10
 def shortcuts(
     table,  # survey of readable images with labels
     thumbs, # uint8 array [n, 32, 32, 3]

@@ -98,6 +98,7 @@ def check_names(
     known, p = parameters_of(run['template']), run['parameters']
     for name in p: choose(name, known, f"parameter of the template {run['template']!r}")
 
+# %% ../nbs/13_sweep.ipynb #4eaa68c8
 def check_values(
     run, # dict with template and parameters
 ):       # -> None
@@ -202,6 +203,7 @@ def plan(
     if twice: raise ValueError(f'two runs of the sweep are the same: {twice[0]}')
     return runs
 
+# %% ../nbs/13_sweep.ipynb #82e07860
 def line(
     record, # content of run.json
 ):          # -> text, one line

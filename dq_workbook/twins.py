@@ -64,6 +64,7 @@ def searcher(
     for start in range(0, n, step): index.add(prepare(rows[start:start + step]))
     return index
 
+# %% ../nbs/03_twins.ipynb #c2c8aebe
 def nearest(
     rows,               # array [n, ...], perhaps mapped from a file
     k,                  # neighbours of each row

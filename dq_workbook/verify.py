@@ -128,6 +128,7 @@ def places_of(
     """Pictures cut into places."""
     return pictures.unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH).permute(0, 2, 3, 1, 4, 5).flatten(1, 2)
 
+# %% ../nbs/03_verify.ipynb #45d090ef
 def worse_quarter(
     a, b,  # float tensors [n, c, 32, 32]
     there, # float tensor [n, 1, 32, 32]
@@ -146,6 +147,7 @@ def tint_between(
     chroma = offset - offset.mean(2, keepdim=True)
     return chroma.abs().amax(2).square().mean(1).sqrt()
 
+# %% ../nbs/03_verify.ipynb #d480cbed
 def compared(
     a, b,   # float tensors [n, 3, 32, 32]
     places, # float tensor [n, 2, 3]
@@ -176,6 +178,7 @@ def looked_at(
         marks[again] = torch.stack([seen[mark] for mark in MARKS], 1)
     return torch.cat([first[:, None], mirrored[:, None], marks], 1).numpy()
 
+# %% ../nbs/03_verify.ipynb #b0c0933a
 @torch.inference_mode()
 def same_picture(
     thumbs, # uint8 array [n, 32, 32, 3]
