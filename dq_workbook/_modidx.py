@@ -384,6 +384,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'dq_workbook.twins.pairs_of': ('twins.html#pairs_of', 'dq_workbook/twins.py'),
                                    'dq_workbook.twins.searcher': ('twins.html#searcher', 'dq_workbook/twins.py'),
                                    'dq_workbook.twins.single': ('twins.html#single', 'dq_workbook/twins.py'),
+                                   'dq_workbook.twins.stands_out': ('twins.html#stands_out', 'dq_workbook/twins.py'),
                                    'dq_workbook.twins.threshold_by_chance': ('twins.html#threshold_by_chance', 'dq_workbook/twins.py'),
                                    'dq_workbook.twins.twin_findings': ('twins.html#twin_findings', 'dq_workbook/twins.py'),
                                    'dq_workbook.twins.unit': ('twins.html#unit', 'dq_workbook/twins.py')},
