@@ -4,8 +4,6 @@
 __all__ = ['JUDGED', 'VERDICTS', 'strongest', 'to_judge', 'judgements', 'false_alarms', 'corrected_rate']
 
 # %% ../nbs/05_judge.ipynb #bc4b9742
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
