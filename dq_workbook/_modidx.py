@@ -194,6 +194,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'dq_workbook.leakage.groups': ('leakage.html#groups', 'dq_workbook/leakage.py'),
                                      'dq_workbook.leakage.inflation': ('leakage.html#inflation', 'dq_workbook/leakage.py'),
                                      'dq_workbook.leakage.inflation_of': ('leakage.html#inflation_of', 'dq_workbook/leakage.py'),
+                                     'dq_workbook.leakage.joined': ('leakage.html#joined', 'dq_workbook/leakage.py'),
                                      'dq_workbook.leakage.leaked': ('leakage.html#leaked', 'dq_workbook/leakage.py'),
                                      'dq_workbook.leakage.resplit': ('leakage.html#resplit', 'dq_workbook/leakage.py')},
             'dq_workbook.measure': { 'dq_workbook.measure.bar': ('measure.html#bar', 'dq_workbook/measure.py'),
