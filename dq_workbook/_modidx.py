@@ -188,6 +188,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'dq_workbook.labels.label_findings': ('labels.html#label_findings', 'dq_workbook/labels.py'),
                                     'dq_workbook.labels.label_probabilities': ('labels.html#label_probabilities', 'dq_workbook/labels.py'),
                                     'dq_workbook.labels.out_of_fold': ('labels.html#out_of_fold', 'dq_workbook/labels.py'),
+                                    'dq_workbook.labels.suggestions': ('labels.html#suggestions', 'dq_workbook/labels.py'),
                                     'dq_workbook.labels.votes': ('labels.html#votes', 'dq_workbook/labels.py')},
             'dq_workbook.leakage': { 'dq_workbook.leakage.bare': ('leakage.html#bare', 'dq_workbook/leakage.py'),
                                      'dq_workbook.leakage.decontaminate': ('leakage.html#decontaminate', 'dq_workbook/leakage.py'),
