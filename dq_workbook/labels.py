@@ -2,12 +2,14 @@
 
 # %% auto #0
 __all__ = ['LEARNT', 'WIDTH', 'VOTERS', 'DOUBT', 'SURE', 'features_for_labels', 'out_of_fold', 'votes', 'believed',
-           'label_probabilities', 'suggestions', 'label_findings']
+           'label_probabilities', 'tempered', 'suggestions', 'label_findings']
 
 # %% ../nbs/04_labels.ipynb #8831b092
 import numpy as np
 import pandas as pd
 from cleanlab.count import num_label_issues
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
@@ -82,6 +84,17 @@ def label_probabilities(
     p = 2 * out_of_fold(features, labels, seed, believed(first, labels)) + votes(features, labels)
     return p / p.sum(1, keepdims=True)
 
+# %% ../nbs/04_labels.ipynb #493e7c31
+def tempered(
+    p,      # float array [n, classes], out of fold, rows sum to one
+    labels, # int array [n]
+):          # -> float array [n, classes], rows sum to one
+    """The probabilities at the temperature that fits the labels best."""
+    logs, at = np.log(p + 1e-6), np.arange(len(p))
+    raised = lambda power: log_softmax(np.exp(power) * logs, axis=1)
+    best = minimize_scalar(lambda power: -raised(power)[at, labels].mean(), bounds=(-2, 3), method='bounded')
+    return np.exp(raised(best.x))
+
 # %% ../nbs/04_labels.ipynb #c4195001
 SURE = 0.5 # probability from which a label is suggested
 
@@ -110,7 +123,7 @@ def label_findings(
     limit = np.sort(doubt)[::-1][wanted - 1] if wanted else 1.1
     issue = (doubt >= limit) & (p.argmax(1) != labels)
     score = np.interp(doubt, [0, min(limit, 1), max(limit, 1) + 1e-6], [0, 0.5, 1])
-    other, surely = suggestions(p, labels)
+    other, surely = suggestions(tempered(p, labels), labels)
     found = pd.DataFrame(dict(id=table.id, kind='label_error', score=np.where(issue, score, score.clip(max=0.4999)), flagged=issue, suggested=np.where(surely >= SURE, classes[other], np.nan)))
     found.attrs['suggestions'] = dict(zip(table.id[issue], surely[issue].round(3).tolist()))
     return found

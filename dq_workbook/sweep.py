@@ -24,6 +24,7 @@ import pandas as pd
 import yaml
 from tqdm import tqdm
 
+from .judge import judgement_file, named
 from .record import choose, digest, provenance, root, write_atomic, write_json
 
 # %% ../nbs/13_sweep.ipynb #9e8a1326
@@ -79,7 +80,9 @@ def key(
     """The hash of everything a run depends on."""
     source = sorted((root()/'dq_workbook').glob('*.py'))
     lock = [p for p in (root()/'requirements.lock',) if p.exists()]
-    return digest(template_path(run['template']), *source, *lock, run['parameters'], manifest(run['parameters'].get('dataset', '')))[:12]
+    told = run['parameters']
+    judged = {judgement_file(name) for name in (named(told.get('dataset', ''), told.get('labels')), told.get('twins')) if name}
+    return digest(template_path(run['template']), *source, *lock, told, manifest(told.get('dataset', '')), *sorted(p for p in judged if p.exists()))[:12]
 
 # %% ../nbs/13_sweep.ipynb #6ca75d1d
 def parameters_of(
