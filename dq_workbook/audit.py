@@ -4,7 +4,7 @@
 __all__ = ['AUDITED', 'LIMIT', 'NEIGHBOURS', 'MIRRORED', 'MISSING', 'EXPIRED', 'TOOLS', 'measured', 'quality_findings',
            'outlier_findings', 'corrupt_findings', 'candidates', 'findings_of', 'gathered', 'readable', 'audit_open',
            'FastdupUnavailable', 'worker_python', 'explain', 'call_worker', 'read_features', 'fastdup_outliers',
-           'native_outputs', 'audit_fastdup', 'ending', 'available', 'resolve', 'audit']
+           'write_files', 'native_outputs', 'audit_fastdup', 'ending', 'available', 'resolve', 'audit']
 
 # %% ../nbs/04_audit.ipynb #3da3f2ed
 import os
@@ -191,6 +191,13 @@ def fastdup_outliers(
     return pd.DataFrame(dict(id=ids, kind='outlier', score=0.5 + (1 - rows.distance.clip(0, 1)) / 2, flagged=True)).dropna().sort_values('score', ascending=False).drop_duplicates('id')
 
 # %% ../nbs/04_audit.ipynb #a4f2f8ed
+def write_files(
+    raws,   # Contents
+    folder, # where to
+):          # -> None; the files bear the numbers of the images
+    """Pictures as a folder of files, for tools that want one."""
+    for number, raw in enumerate(raws): (Path(folder)/f'{number:08d}{ending(raw)}').write_bytes(raw)
+
 def native_outputs(
     raws, # Contents
     out,  # folder for fastdup's outputs
@@ -200,7 +207,7 @@ def native_outputs(
     cached = root()/'data'/'cache'/f"fastdup-{digest(versions, Path(dq_workbook.fastdup_worker.__file__), *map(digest, raws))[:16]}"
     if not versions or not cached.exists():
         with tempfile.TemporaryDirectory() as folder:
-            for number, raw in enumerate(raws): (Path(folder)/f'{number:08d}{ending(raw)}').write_bytes(raw)
+            write_files(raws, folder)
             write_folder(cached, lambda part: call_worker(folder, part))
     shutil.copytree(cached, out, dirs_exist_ok=True)
 

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['TILE', 'rows_by_id', 'tile_of', 'grey_tile', 'shortened', 'caption', 'strip_of', 'marked', 'gallery', 'draw_gallery',
-           'recall_plot', 'flagged_ids', 'prevalence', 'prevalence_plot', 'prevalence_map']
+           'recall_plot', 'flagged_ids', 'prevalence', 'prevalence_plot', 'prevalence_map', 'agreement_plot']
 
 # %% ../nbs/11_suspects.ipynb #4378fd27
 import numpy as np
@@ -226,4 +226,20 @@ def prevalence_map(
     for (row, column), value in np.ndenumerate(values.to_numpy()):
         axes.text(column, row, '' if np.isnan(value) else f'{value:.1f}' if value else '0', ha='center', va='center', size=9, color='white' if value > 36 else 'black')
     axes.set_xlabel('images flagged, percent')
+    return figure
+
+# %% ../nbs/11_suspects.ipynb #133f9abc
+@rc_context(STYLE)
+def agreement_plot(
+    table,         # dataset, kind, tool, precision, recall (0..1), n_flagged
+):                 # -> Figure
+    """Precision against recall of several tools, a panel for each set and kind."""
+    panels, tools = list(table.groupby(['dataset', 'kind'], sort=False)), list(table['tool'].unique())
+    figure, axes = sheet(len(panels), width=2.9, height=2.7, columns=4)
+    for panel, ((dataset, kind), rows) in zip(axes, panels):
+        for row in rows[rows['n_flagged'] > 0].itertuples():
+            panel.plot(100 * row.recall, 100 * row.precision, marker='osD^vP'[tools.index(row.tool) % 6], linestyle='', color=list(PALETTE.values())[tools.index(row.tool)], markersize=9, alpha=0.8, label=row.tool)
+        panel.set(xlim=(-4, 104), ylim=(-4, 104), title=f'{dataset}: {kind}', xlabel='recall, percent', ylabel='precision, percent')
+    marks = {label: mark for panel in axes for mark, label in zip(*panel.get_legend_handles_labels())}
+    figure.legend(marks.values(), marks.keys(), loc='outside upper left', ncols=6)
     return figure
