@@ -156,10 +156,11 @@ def recall_plot(
     figure, axes = sheet(2, width=5.4, height=1.2 + 0.34 * len(recovered))
     figure.get_layout_engine().set(wspace=0.06)
     for panel, name, count, colour in zip(axes, ('recall', 'precision'), ('n_planted', 'n_flagged'), (PALETTE['blue'], PALETTE['vermilion'])):
-        middle, low, high = (100 * recovered[column].to_numpy(float) for column in (name, f'{name}_low', f'{name}_high'))
+        rows = recovered[recovered[count].notna()] # of copies only the recall is counted
+        middle, low, high = (100 * rows[column].to_numpy(float) for column in (name, f'{name}_low', f'{name}_high'))
         texts = ['no value' if np.isnan(numbers[0]) else '{:.0f} [{:.0f}, {:.0f}]'.format(*numbers) for numbers in zip(middle, low, high)]
-        labels = [f'{kind}  (n = {n})' for kind, n in zip(recovered['kind'], recovered[count])]
-        dots(panel, labels, middle, low, high, [colour] * len(recovered), texts)
+        labels = [f'{kind}  (n = {n:.0f})' for kind, n in zip(rows['kind'], rows[count])]
+        dots(panel, labels, middle, low, high, [colour] * len(rows), texts)
         panel.set(xlim=(-3, 103), title=name, xlabel=f"percent of {count.removeprefix('n_')}, 95 % interval")
     return figure
 
