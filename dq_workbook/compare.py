@@ -93,7 +93,7 @@ def equivalent(
     return dict(p=p, low=low, high=high, verdict=f'equivalent (p = {p:.3g})' if p < 0.05 else f'equivalence not shown (p = {p:.3g})')
 
 # %% ../nbs/10_compare.ipynb #edde5c76
-LOWER_IS_BETTER = ('nll', 'ece')
+LOWER_IS_BETTER = ('nll', 'ece', 'debiased_ece', 'mce')
 
 def words(
     diff, low, high, # difference and its interval, in the metric's unit

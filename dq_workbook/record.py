@@ -136,7 +136,7 @@ def variant(
     ids, # Series of image ids
 ):       # -> Series of text: 'test' for an image as it is, else the corruption as in blur_3
     """Which corruption the images of a test split went through."""
-    return ids.str.extract(r'@([a-z]+_[1-9])$', expand=False).fillna('test')
+    return ids.str.extract(r'@([a-z_]+_[1-9])$', expand=False).fillna('test')
 
 # %% ../nbs/00_record.ipynb #e2ab61e9
 def digest(

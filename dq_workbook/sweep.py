@@ -124,7 +124,9 @@ def to_html(
     import nbformat
     from nbconvert import HTMLExporter
     report = nbformat.read(notebook, 4)
-    for cell in report.cells: cell.update({'outputs': [o for o in cell.outputs if o.get('name') != 'stderr']} if cell.cell_type == 'code' else {})
+    report.metadata.pop('widgets', None) # a page with widgets asks a server for their script
+    bar = lambda output: output.get('name') == 'stderr' or 'application/vnd.jupyter.widget-view+json' in output.get('data', {})
+    for cell in report.cells: cell.update({'outputs': [o for o in cell.outputs if not bar(o)]} if cell.cell_type == 'code' else {})
     page, _ = HTMLExporter(exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True, mathjax_url='', require_js_url='', jquery_url='', mermaid_js_url='')\
         .from_notebook_node(report)
     return write_atomic(notebook.with_suffix('.html'), lambda p: p.write_text(page))
