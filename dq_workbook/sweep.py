@@ -106,11 +106,10 @@ def check_values(
     run, # dict with template and parameters
 ):       # -> None
     """Raise ValueError with the near matches for an unknown data set, budget, model, recipe or tool."""
-    from timm import list_models
     from dq_workbook.curate import RECIPES
     from dq_workbook.data import locate
-    from dq_workbook.train import BUDGETS
-    options = dict(model=list_models(), budget=BUDGETS, tool=('auto', 'open', 'fastdup'), recipe=RECIPES)
+    from dq_workbook.train import BUDGETS, model_names
+    options = dict(model=model_names(), budget=BUDGETS, tool=('auto', 'open', 'fastdup'), recipe=RECIPES)
     for what in ('model', 'budget', 'tool'):
         if what in run['parameters']: choose(run['parameters'][what], options[what], what)
     for recipe in run['parameters'].get('recipes', []): choose(recipe, RECIPES, 'recipe')
