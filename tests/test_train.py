@@ -60,3 +60,26 @@ def test_a_killed_sweep_goes_on_where_it_stopped_and_ends_the_same(tmp_path):
     finally:
         shutil.rmtree(ROOT/'runs'/study, ignore_errors=True)
         sweep.index()
+
+
+def test_two_arms_differ_in_their_data_alone(monkeypatch):
+    from datasets import DatasetDict
+    from dq_workbook import train
+    from dq_workbook.data import load
+    seen = []
+
+    class Watched(train.Classifier):
+        def on_train_end(self):
+            rates = [group['initial_lr'] for group in self.optimizers().param_groups]
+            seen[-1].update(steps=self.trainer.global_step, rates=rates, optimizer=repr(self.optimizers().optimizer))
+
+        def on_train_start(self):
+            weights = hashlib.sha256(b''.join(v.numpy().tobytes() for v in self.model.state_dict().values())).hexdigest()
+            seen.append(dict(protocol=self.protocol, weights=weights, augmentation=self.generator.initial_seed(), precision=self.trainer.precision))
+
+    monkeypatch.setattr(train, 'Classifier', Watched)
+    digits = load('digits')
+    half = DatasetDict({**digits, 'train': digits['train'].select(range(500))})
+    raw, named, less = (train.fit(images, budget='smoke', seed=5, arm=arm) for images, arm in ((digits, 'raw'), (digits, 'curated'), (half, 'half')))
+    assert seen[0] == seen[1] == seen[2] and seen[0]['steps'] == train.BUDGETS['smoke']['steps']
+    assert raw.drop(columns='arm').equals(named.drop(columns='arm')) and not raw.drop(columns='arm').equals(less.drop(columns='arm'))
