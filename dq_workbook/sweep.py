@@ -82,7 +82,8 @@ def key(
     lock = [p for p in (root()/'requirements.lock',) if p.exists()]
     told = run['parameters']
     judged = {judgement_file(name) for name in (named(told.get('dataset', ''), told.get('labels')), told.get('twins')) if name}
-    return digest(template_path(run['template']), *source, *lock, told, manifest(told.get('dataset', '')), *sorted(p for p in judged if p.exists()))[:12]
+    sets = [told.get('dataset', ''), told.get('source', ''), *told.get('targets', []), *told.get('datasets', [])]
+    return digest(template_path(run['template']), *source, *lock, told, list(map(manifest, sets)), *sorted(p for p in judged if p.exists()))[:12]
 
 # %% ../nbs/13_sweep.ipynb #6ca75d1d
 def parameters_of(
@@ -113,7 +114,8 @@ def check_values(
     for what in ('model', 'budget', 'tool'):
         if what in run['parameters']: choose(run['parameters'][what], options[what], what)
     for recipe in run['parameters'].get('recipes', []): choose(recipe, RECIPES, 'recipe')
-    if 'dataset' in run['parameters']: locate(run['parameters']['dataset'])
+    for name in (run['parameters'].get('dataset'), run['parameters'].get('source'), *run['parameters'].get('targets', [])):
+        if name: locate(name)
 
 # %% ../nbs/13_sweep.ipynb #5a0509c6
 def to_html(

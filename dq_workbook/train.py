@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['BUDGETS', 'MODEL', 'RATES', 'small_stem', 'model_names', 'build', 'order', 'shifted', 'normalised', 'as_input',
-           'precision', 'Classifier', 'Batches', 'trainer', 'probabilities', 'predict', 'one_core', 'input_size', 'fit',
-           'paths_of', 'fit_cell', 'fit_grid', 'tune']
+           'precision', 'Classifier', 'Batches', 'trainer', 'probabilities', 'predict', 'one_core', 'input_size',
+           'trained', 'fit', 'paths_of', 'fit_cell', 'fit_grid', 'tune']
 
 # %% ../nbs/08_train.ipynb #30cf122e
 import logging
@@ -213,6 +213,21 @@ def input_size(
     return int(min(limit, 32 * -(-np.median(sides or [limit]) // 32)))
 
 # %% ../nbs/08_train.ipynb #d62b7069
+def trained(
+    create,   # function that gives an untrained model
+    source,   # Pixels or Vectors to learn from
+    protocol, # a value of BUDGETS
+    seed,     # of weights, order and augmentation
+    task=None, # LightningModule with the arguments of Classifier; None is Classifier
+):            # -> the LightningModule, trained; its `losses` are one a step
+    """Train one model; the global generators stay as they were."""
+    with one_core(), torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        torch.manual_seed(seed)
+        module = (task or Classifier)(create(), protocol, seed)
+        trainer(protocol['steps']).fit(module, Batches(source, order(len(source), protocol['steps'], protocol['batch'], seed)))
+    return module
+
 def fit(
     images,          # DatasetDict with `train` and `test`; every other split but `validation` is predicted too
     model=MODEL,     # timm model name, or probe
@@ -234,12 +249,8 @@ def fit(
     train = source(images['train'])
     if len(train) == 0: raise ValueError(f'arm {arm!r} of {dataset or "the data set"} has no readable training image')
     tests = [source(images[s]) for s in images if s not in ('train', 'validation')]
-    with one_core(), torch.random.fork_rng(), warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        torch.manual_seed(seed)
-        module = Classifier(build(model, len(names), size), protocol, seed)
-        trainer(protocol['steps']).fit(module, Batches(train, order(len(train), protocol['steps'], protocol['batch'], seed)))
-        table = pd.concat([predict(module.model, t, dataset=dataset, model=model, arm=arm, seed=seed) for t in tests], ignore_index=True)
+    module = trained(lambda: build(model, len(names), size), train, protocol, seed)
+    with one_core(): table = pd.concat([predict(module.model, t, dataset=dataset, model=model, arm=arm, seed=seed) for t in tests], ignore_index=True)
     table.attrs['curve'] = torch.stack(module.losses).tolist()
     return table
 
