@@ -75,6 +75,8 @@ def cleanvision_says(
         parts = [per_image(kind, seen, 1 - lab.issues[f'{name}_score'], lab.issues[f'is_{name}_issue']) for name, kind in CLEANVISION.items()]
     return pd.concat(parts).groupby(['kind', 'id'], as_index=False).max()
 
+
+# %% ../nbs/15_agreement.ipynb #8391b334
 def imagededup_says(
     images, # DatasetDict with `train`
     seed,   # unused
@@ -89,6 +91,8 @@ def imagededup_says(
             parts += [(ids[int(Path(file).stem)], 1 - min((bits for _, bits in twins), default=64) / 64, bool(twins)) for file, twins in near.items()]
     return per_image('near_duplicate', *zip(*parts))
 
+
+# %% ../nbs/15_agreement.ipynb #1ca6c000
 def cleanlab_says(
     images, # DatasetDict with `train`, all images readable
     seed,   # of the folds

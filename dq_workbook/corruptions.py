@@ -75,6 +75,8 @@ def glass_blur(
         for one, two in zip(inner.tolist(), (inner + dy * x.shape[1] + dx).tolist()): order[one], order[two] = order[two], order[one]
     return gaussian_filter(x.reshape(-1, 3)[order].reshape(x.shape), (sigma, sigma, 0))
 
+
+# %% ../nbs/09_corruptions.ipynb #89b48f91
 def trail(
     x,     # float array [h, w, ...]
     level, # (radius, deviation), pixels
@@ -141,6 +143,8 @@ def cloud(
     heights = heights[:side, :side] - heights.min()
     return heights / max(heights.max(), 1e-9)
 
+
+# %% ../nbs/09_corruptions.ipynb #50a00af1
 def fog(
     x,      # float array [h, w, 3], 0..1
     level,  # (thickness, decay of its cloud)
@@ -198,6 +202,8 @@ def contrast(
     mean = x.mean((0, 1))
     return (x - mean) * level + mean
 
+
+# %% ../nbs/09_corruptions.ipynb #0ac434e6
 def elastic_transform(
     x,      # float array [h, w, 3], 0..1
     level,  # (reach of the warp, its smoothness, reach of the corners), shares of the short side
@@ -216,6 +222,8 @@ def elastic_transform(
     places = np.tensordot(back[:2].T, places, 1) + back[2][:, None, None]
     return np.stack([map_coordinates(x[..., channel], places, order=1, mode='mirror') for channel in range(3)], -1)
 
+
+# %% ../nbs/09_corruptions.ipynb #06052b90
 def as_picture(
     x, # float array [h, w, 3], 0..1
 ):     # -> PIL image
@@ -263,6 +271,8 @@ CORRUPTIONS = dict(
     jpeg_compression=(jpeg_compression, (80, 65, 58, 50, 40), (25, 18, 15, 10, 7)))
 SMALL = 64 # pixels of the short side up to which the first table holds
 
+
+# %% ../nbs/09_corruptions.ipynb #1d9fec40
 def corrupted(
     picture,  # PIL image, RGB
     kind,     # a key of CORRUPTIONS

@@ -68,6 +68,8 @@ def judgements(
         except ValueError as error: raise ValueError(f'{file}, row {row + 2}: {error}') from None
     return table
 
+
+# %% ../nbs/05_judge.ipynb #1e289ce4
 def judge(
     findings, # DataFrame of findings of one data set
     verdict,  # right, wrong or unsure
@@ -85,6 +87,8 @@ def judge(
     write_atomic(judgement_file(dataset), lambda part: table.to_csv(part, index=False))
     return table
 
+
+# %% ../nbs/05_judge.ipynb #75f04235
 def settled(
     findings, # findings table
     judged,   # DataFrame with the columns JUDGED
@@ -94,6 +98,8 @@ def settled(
     score = np.where(said == 'wrong', 0.0, np.where(said == 'right', 1.0, findings.score))
     return findings.assign(score=score, flagged=np.where(said == 'wrong', False, findings.flagged.astype(bool) | (said == 'right')))
 
+
+# %% ../nbs/05_judge.ipynb #10b795ec
 def false_alarms(
     judged, # DataFrame with the columns JUDGED
     flags,  # DataFrame with id and other: the flags in question; others don't count

@@ -28,6 +28,8 @@ class Features:
         self.place = {key: row for row, key in enumerate(key for key, place in first.items() if wanted[place])}
         self.rows = embed(raws.only(wanted))[:, :TOP]
 
+
+# %% ../nbs/08_probe.ipynb #df055c99
 class Vectors:
     """The readable images of a split as vectors, to be used like `Pixels`."""
 

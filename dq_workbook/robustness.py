@@ -24,6 +24,8 @@ def by_severity(
     rows = effects.assign(kind=kind)[kind.isin(CORRUPTIONS) & (effects['arm'] == arm) & (effects['metric'] == metric)]
     return rows.assign(severity=rows['slice'].str[-1].astype(int))[['kind', 'severity', 'diff', 'low', 'high']]
 
+
+# %% ../nbs/11_robustness.ipynb #44917abf
 @rc_context(STYLE)
 def corruption_heatmap(
     effects,           # effects table, differences as shares

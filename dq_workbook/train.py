@@ -228,6 +228,8 @@ def trained(
         trainer(protocol['steps']).fit(module, Batches(source, order(len(source), protocol['steps'], protocol['batch'], seed)))
     return module
 
+
+# %% ../nbs/08_train.ipynb #b5d156b4
 def fit(
     images,          # DatasetDict with `train` and `test`; every other split but `validation` is predicted too
     model=MODEL,     # timm model name, or probe

@@ -36,6 +36,8 @@ class Turns(Classifier):
         turns = torch.randint(0, 4, (len(batch[0]),), generator=self.generator)
         return as_input(turned(batch[0], turns), self.protocol['shift'], self.generator), turns
 
+
+# %% ../nbs/09_transfer.ipynb #cfe953bd
 METHODS = dict(supervised=Classifier, rotation=Turns)
 
 def pretrain(
@@ -76,6 +78,8 @@ class Seen:
         """What is seen of some images."""
         return self.held[torch.as_tensor(indices)]
 
+
+# %% ../nbs/09_transfer.ipynb #8eec7d1b
 MODES = ('linear', 'finetune')
 
 def transfer(
@@ -126,6 +130,8 @@ def transfer_cell(
     tables = [transfer(weights, images, size, mode, model, budget, seed, dataset=name, arm=arm) for name, images in targets.items() for mode in modes]
     write_table(pd.concat(tables, ignore_index=True).assign(model=lambda t: t.model + f', {method}'), file)
 
+
+# %% ../nbs/09_transfer.ipynb #675e47b8
 def transfer_grid(
     sources,        # dict: arm -> DatasetDict of the source, or a function of the seed that gives one; None starts from nothing
     targets,        # dict: name -> DatasetDict with `train` and `test`
