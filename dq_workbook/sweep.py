@@ -82,7 +82,7 @@ def key(
     lock = [p for p in (root()/'requirements.lock',) if p.exists()]
     told = run['parameters']
     judged = {judgement_file(name) for name in (named(told.get('dataset', ''), told.get('labels')), told.get('twins')) if name}
-    sets = [told.get('dataset', ''), told.get('source', ''), *told.get('targets', []), *told.get('datasets', [])]
+    sets = [name for name in (told.get('dataset'), told.get('source'), *told.get('targets', []), *told.get('datasets', [])) if name]
     return digest(template_path(run['template']), *source, *lock, told, list(map(manifest, sets)), *sorted(p for p in judged if p.exists()))[:12]
 
 # %% ../nbs/13_sweep.ipynb #6ca75d1d
