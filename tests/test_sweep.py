@@ -17,7 +17,7 @@ from dq_workbook.record import read_table
 from dq_workbook.rows import append, contents
 
 ROOT = Path(__file__).parent.parent
-TINY = dict(dataset='digits', budget='smoke', seeds=2, recipes=['curated'], corrupted=0, limit=200, tool='open')
+TINY = dict(dataset='digits', budget='smoke', seeds=2, recipes=['curated'], corrupted=0, limit=200, tool='open', peak_lr=6e-3)
 TABLES = ('findings', 'scores', 'effects', 'predictions', 'ledger')
 
 

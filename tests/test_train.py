@@ -37,7 +37,7 @@ def test_the_same_seed_in_two_processes_gives_identical_predictions():
 def test_a_killed_sweep_goes_on_where_it_stopped_and_ends_the_same(tmp_path):
     study = f'test-kill-{os.getpid()}'
     grid = tmp_path/'grid.yaml'
-    grid.write_text(f'study: {study}\nruns:\n  - {{name: k, dataset: digits, budget: smoke, seeds: 4, recipes: [relabel], corrupted: 0, limit: 300, tool: open}}\n')
+    grid.write_text(f'study: {study}\nruns:\n  - {{name: k, dataset: digits, budget: smoke, seeds: 4, recipes: [relabel], corrupted: 0, limit: 300, tool: open, peak_lr: 0.006}}\n')
     script = f'from dq_workbook.sweep import main; raise SystemExit(main([{str(grid)!r}]))'
     try:
         process = subprocess.Popen([sys.executable, '-c', script], cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
