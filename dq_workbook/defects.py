@@ -187,7 +187,7 @@ def spoil(
 ):            # -> DatasetDict
     """Put one defect on, or beside, each of the given rows."""
     if not rows: return images
-    n_classes, bar = len(class_names(images)), tqdm(rows, desc=kind, leave=False, disable=len(rows) < 500)
+    n_classes, bar = len(class_names(images)) if 'label' in images[split].features else 0, tqdm(rows, desc=kind, leave=False, disable=len(rows) < 500)
     if kind == 'label_error': new = replace(images[split], labels={r['id']: another_label(r['label'], n_classes, random) for r in bar})
     elif kind in COPIES: new = append(images[split], [duplicate(r, kind, severity, n_classes, random) for r in bar])
     else: new = replace(images[split], images={r['id']: PICTURES[kind](read(r['image']), severity, random) for r in bar})
@@ -198,10 +198,10 @@ def truth_table(
     rows,     # list of row dicts: the sources
     kind,     # one of PLANTED
     severity, # 0..3
-):            # -> truth table: id, kind, other (None unless a copy), label (true class index), severity
+):            # -> truth table: id, kind, other (None unless a copy), label (true class index, -1 in a set without classes), severity
     """Write down what was planted."""
     copy = kind in COPIES
-    table = pd.DataFrame([(f"{r['id']}+{kind}" if copy else r['id'], kind, r['id'] if copy else None, r['label'], severity) for r in rows],
+    table = pd.DataFrame([(f"{r['id']}+{kind}" if copy else r['id'], kind, r['id'] if copy else None, r.get('label', -1), severity) for r in rows],
                          columns=TABLES['truth'])
     return table.astype(dict(id=object, kind=object, other=object, label='int64', severity='int64'))
 
