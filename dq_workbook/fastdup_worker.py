@@ -8,7 +8,7 @@ import os
 import sys
 
 # %% ../nbs/04_fastdup_worker.ipynb #82642ee5
-EXACT = 60_000 # images up to which neighbours are searched exactly
+EXACT = 10_000 # images up to which neighbours are searched exactly; the time of that grows with the square, and 60,000 take more than twenty minutes
 
 def main(
     argv, # folder of images, folder for the outputs
