@@ -14,13 +14,10 @@ from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
-from cleanlab.filter import find_label_issues
 
-from .audit import audit, native_outputs, read_features, worker_python, write_files
-from .bench import ALONE, marks_of
+from .audit import audit, native_outputs, read_features, read_similar, worker_python, write_files
+from .bench import ALONE, cleanlab_defaults, marks_of
 from .calibrate import TWINS, names_in
-from .labels import features_for_labels, out_of_fold
-from .measure import embed, survey
 from .rows import contents
 
 # %% ../nbs/15_agreement.ipynb #ee37d24f
@@ -48,11 +45,13 @@ def fastdup_says(
     seed,   # unused
 ):          # -> DataFrame kind, id, score, flagged
     """fastdup by itself."""
-    ids, out = np.array(images['train']['id'][:], object), Path(tempfile.mkdtemp())
-    native_outputs(contents(images['train']), out)
-    files, _ = read_features(out)
-    similar, stats = pd.read_csv(out/'similarity.csv'), pd.read_csv(out/'atrain_stats.csv')
-    pairs = np.concatenate([ids[files.reindex(similar[end]).to_numpy(int)] for end in ('from', 'to')])
+    ids = np.array(images['train']['id'][:], object)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        native_outputs(contents(images['train']), out)
+        files, _ = read_features(out)
+        similar, stats = read_similar(out, files), pd.read_csv(out/'atrain_stats.csv')
+    pairs = np.concatenate([ids[similar[end].to_numpy(int)] for end in ('one', 'two')])
     seen = ids[files.reindex(stats['index']).to_numpy(int)]
     return pd.concat([per_image('near_duplicate', pairs, np.tile(similar.distance, 2), np.tile(similar.distance >= ALONE, 2)),
                       per_image('dark', seen, -stats['mean'], stats['mean'].isna()), per_image('blurry', seen, -stats.blur, stats.blur.isna())])
@@ -75,7 +74,6 @@ def cleanvision_says(
         parts = [per_image(kind, seen, 1 - lab.issues[f'{name}_score'], lab.issues[f'is_{name}_issue']) for name, kind in CLEANVISION.items()]
     return pd.concat(parts).groupby(['kind', 'id'], as_index=False).max()
 
-
 # %% ../nbs/15_agreement.ipynb #8391b334
 def imagededup_says(
     images, # DatasetDict with `train`
@@ -91,18 +89,13 @@ def imagededup_says(
             parts += [(ids[int(Path(file).stem)], 1 - min((bits for _, bits in twins), default=64) / 64, bool(twins)) for file, twins in near.items()]
     return per_image('near_duplicate', *zip(*parts))
 
-
 # %% ../nbs/15_agreement.ipynb #1ca6c000
 def cleanlab_says(
     images, # DatasetDict with `train`, all images readable
     seed,   # of the folds
 ):          # -> DataFrame kind, id, score, flagged
     """cleanlab's defaults on the open auditor's features, one logistic regression."""
-    train = images['train']
-    _, thumbs = survey({'train': train})
-    labels = np.unique(train['label'][:], return_inverse=True)[1]
-    p = out_of_fold(features_for_labels(embed(contents(train)), thumbs, np.arange(len(thumbs)), seed), labels, seed)
-    return per_image('label_error', train['id'][:], 1 - p[np.arange(len(p)), labels], find_label_issues(labels, p, n_jobs=1))
+    return per_image('label_error', images['train']['id'][:], *cleanlab_defaults(images['train'], seed))
 
 # %% ../nbs/15_agreement.ipynb #16e2629a
 SAYS = {'open': lambda images, seed: of_findings(audit(images, 'open', seed=seed)), 'fastdup with the pixels': lambda images, seed: of_findings(audit(images, 'fastdup', seed=seed)),

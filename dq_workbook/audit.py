@@ -3,8 +3,9 @@
 # %% auto #0
 __all__ = ['AUDITED', 'LIMIT', 'NEIGHBOURS', 'MIRRORED', 'MISSING', 'EXPIRED', 'TOOLS', 'measured', 'quality_findings',
            'outlier_findings', 'corrupt_findings', 'candidates', 'findings_of', 'gathered', 'readable', 'audit_open',
-           'FastdupUnavailable', 'worker_python', 'explain', 'call_worker', 'read_features', 'fastdup_outliers',
-           'write_files', 'native_outputs', 'audit_fastdup', 'ending', 'available', 'resolve', 'audit']
+           'FastdupUnavailable', 'worker_python', 'explain', 'call_worker', 'read_features', 'read_similar',
+           'fastdup_outliers', 'write_files', 'native_outputs', 'audit_fastdup', 'ending', 'available', 'resolve',
+           'audit']
 
 # %% ../nbs/04_audit.ipynb #3da3f2ed
 import os
@@ -179,6 +180,14 @@ def read_features(
     vectors = np.fromfile(out/'atrain_features.dat', 'float32').reshape(len(names), -1)
     return names.filename.map(lambda f: int(Path(f).stem)), vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-9)
 
+def read_similar(
+    out,   # folder of fastdup's outputs
+    files, # Series: fastdup's index -> file number
+):         # -> DataFrame one, two (file numbers), distance (cosine of their embeddings)
+    """The pairs that fastdup thinks alike."""
+    similar = pd.read_csv(out/'similarity.csv')
+    return pd.DataFrame(dict(one=files.reindex(similar['from']).to_numpy(), two=files.reindex(similar['to']).to_numpy(), distance=similar.distance))
+
 def fastdup_outliers(
     out,  # folder of fastdup's outputs
     good, # survey of readable images
@@ -227,9 +236,8 @@ def audit_fastdup(
         files, vectors = read_features(kept)
         where = pd.Series(np.arange(len(files)), files.to_numpy()).reindex(good.number)
         aligned = np.where(where.notna().to_numpy()[:, None], vectors[where.fillna(0).astype(int)], 0).astype('float32')
-        similar = pd.read_csv(kept/'similarity.csv')
-        number = pd.Series(good.index, good.number)
-        extra = np.stack([number.reindex(files.reindex(similar[c])).to_numpy() for c in ('from', 'to')], 1)
+        similar, number = read_similar(kept, files), pd.Series(good.index, good.number)
+        extra = np.stack([number.reindex(similar[end]).to_numpy() for end in ('one', 'two')], 1)
         inner = embed(readable(images, table)) if 'label_error' in kinds and len(thumbs) else None
         found = findings_of(table, thumbs, aligned, inner, kinds, seed, 'fastdup', extra[~np.isnan(extra).any(1)])
         if 'outlier' not in kinds: return found

@@ -14,7 +14,7 @@ from .alterations import plant_alterations
 from .audit import audit
 from .defects import plant
 from .measure import calibrated
-from .record import PAIR_KINDS, TABLES, check_table
+from .record import PAIR_KINDS, check_table
 from .rows import limited
 from .twins import SOFT
 

@@ -75,7 +75,6 @@ def glass_blur(
         for one, two in zip(inner.tolist(), (inner + dy * x.shape[1] + dx).tolist()): order[one], order[two] = order[two], order[one]
     return gaussian_filter(x.reshape(-1, 3)[order].reshape(x.shape), (sigma, sigma, 0))
 
-
 # %% ../nbs/09_corruptions.ipynb #89b48f91
 def trail(
     x,     # float array [h, w, ...]
@@ -143,7 +142,6 @@ def cloud(
     heights = heights[:side, :side] - heights.min()
     return heights / max(heights.max(), 1e-9)
 
-
 # %% ../nbs/09_corruptions.ipynb #50a00af1
 def fog(
     x,      # float array [h, w, 3], 0..1
@@ -167,6 +165,7 @@ def frost(
     ridges = 1 - np.abs(2 * cloud(max(height, width), 1.7, random)[:height, :width, None] - 1)
     return level[0] * x + level[1] * ridges ** 2 * np.array([0.85, 0.93, 1.0])
 
+# %% ../nbs/09_corruptions.ipynb #d8601771
 def snow(
     x,      # float array [h, w, 3], 0..1
     level,  # (mean and deviation of the specks, their size, threshold, radius and deviation of their trail, share of the picture's own colours)
@@ -202,7 +201,6 @@ def contrast(
     mean = x.mean((0, 1))
     return (x - mean) * level + mean
 
-
 # %% ../nbs/09_corruptions.ipynb #0ac434e6
 def elastic_transform(
     x,      # float array [h, w, 3], 0..1
@@ -221,7 +219,6 @@ def elastic_transform(
     places = np.stack([grid + offset for grid, offset in zip(np.mgrid[:height, :width], offsets)])
     places = np.tensordot(back[:2].T, places, 1) + back[2][:, None, None]
     return np.stack([map_coordinates(x[..., channel], places, order=1, mode='mirror') for channel in range(3)], -1)
-
 
 # %% ../nbs/09_corruptions.ipynb #06052b90
 def as_picture(
@@ -270,7 +267,6 @@ CORRUPTIONS = dict(
     pixelate=(pixelate, (0.95, 0.9, 0.85, 0.75, 0.65), (0.6, 0.5, 0.4, 0.3, 0.25)),
     jpeg_compression=(jpeg_compression, (80, 65, 58, 50, 40), (25, 18, 15, 10, 7)))
 SMALL = 64 # pixels of the short side up to which the first table holds
-
 
 # %% ../nbs/09_corruptions.ipynb #1d9fec40
 def corrupted(

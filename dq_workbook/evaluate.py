@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'reliability', 'calibration_error', 'debiased_calibration_error', 'measures', 'probabilities_of',
-           'slice_masks', 'score', 'corrupt_split', 'corrupt', 'mean_corruption_error']
+           'slice_masks', 'score', 'corrupt_split', 'corrupt', 'corruption_of', 'mean_corruption_error']
 
 # %% ../nbs/09_evaluate.ipynb #2da31229
 import datasets
@@ -150,6 +150,12 @@ def corrupt(
     return datasets.DatasetDict({**images, **copies})
 
 # %% ../nbs/09_evaluate.ipynb #dea8755e
+def corruption_of(
+    slices, # Series of names of slices, as fog_3
+):          # -> Series of keys of CORRUPTIONS; NaN for slices of another kind
+    """Which corruption a slice went through, whatever its severity."""
+    return slices.str.replace(r'_[1-5]$', '', regex=True).where(lambda kind: kind.isin(CORRUPTIONS))
+
 def mean_corruption_error(
     scores,         # scores table with accuracies on slices named kind_severity
     baseline='raw', # the arm whose errors count as one
@@ -158,9 +164,9 @@ def mean_corruption_error(
 
     Source: Hendrycks and Dietterich 2019; there the baseline is AlexNet.
     """
-    keys, kind = ['dataset', 'model', 'seed', 'arm'], scores.slice.str.replace(r'_[1-5]$', '', regex=True)
-    rows = scores.assign(kind=kind, error=1 - scores.value)[(scores.metric == 'accuracy') & kind.isin(CORRUPTIONS)]
-    errors = rows.groupby([*keys, 'kind'], sort=False).error.sum().reset_index()
+    keys = ['dataset', 'model', 'seed', 'arm']
+    rows = scores.assign(kind=corruption_of(scores.slice), error=1 - scores.value)
+    errors = rows[(rows.metric == 'accuracy') & rows.kind.notna()].groupby([*keys, 'kind'], sort=False).error.sum().reset_index()
     both = errors.merge(errors[errors.arm == baseline].drop(columns='arm'), on=['dataset', 'model', 'seed', 'kind'], suffixes=('', '_base'))
     means = both.assign(value=both.error / both.error_base.clip(lower=1e-9)).groupby(keys, sort=False).value.mean().reset_index()
     return means.assign(slice='corruptions', metric='mce')[TABLES['scores']]

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .calibrate import share
-from .record import TABLES, check_table, choose, root, write_atomic
+from .record import check_table, choose, root, write_atomic
 
 # %% ../nbs/05_judge.ipynb #a50f2558
 JUDGED = ['dataset', 'id', 'other', 'kind', 'score', 'verdict', 'judge', 'date']
@@ -68,7 +68,6 @@ def judgements(
         except ValueError as error: raise ValueError(f'{file}, row {row + 2}: {error}') from None
     return table
 
-
 # %% ../nbs/05_judge.ipynb #1e289ce4
 def judge(
     findings, # DataFrame of findings of one data set
@@ -87,7 +86,6 @@ def judge(
     write_atomic(judgement_file(dataset), lambda part: table.to_csv(part, index=False))
     return table
 
-
 # %% ../nbs/05_judge.ipynb #75f04235
 def settled(
     findings, # findings table
@@ -97,7 +95,6 @@ def settled(
     said = findings[SAME].merge(judged[[*SAME, 'verdict']].drop_duplicates(SAME, keep='last'), on=SAME, how='left').verdict.to_numpy(object)
     score = np.where(said == 'wrong', 0.0, np.where(said == 'right', 1.0, findings.score))
     return findings.assign(score=score, flagged=np.where(said == 'wrong', False, findings.flagged.astype(bool) | (said == 'right')))
-
 
 # %% ../nbs/05_judge.ipynb #10b795ec
 def false_alarms(

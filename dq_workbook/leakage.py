@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from .audit import audit
 from .curate import curate
-from .record import PAIR_KINDS, TABLES, check_table, variant
+from .record import PAIR_KINDS, check_table, variant
 from .rows import replaced
 
 # %% ../nbs/07_leakage.ipynb #ca4bbdfd
@@ -27,12 +27,12 @@ def joined(
     for (one, two), flag in zip(ends.tolist(), pairs.flagged): known[one][two] = known[two][one] = bool(flag)
     for one, two in ends[:pairs.flagged.sum()].tolist():
         small, large = sorted((member[one], member[two]), key=lambda group: (len(groups[group]), group))
+        if small == large: continue
         said = [flag for name in groups[small] for other, flag in known[name].items() if member[other] == large]
-        if small == large or 2 * sum(said) < len(said): continue
+        if 2 * sum(said) < len(said): continue
         member[groups[small]] = large
         groups[large] += groups.pop(small)
     return member
-
 
 # %% ../nbs/07_leakage.ipynb #1322f4a7
 def groups(
@@ -47,7 +47,6 @@ def groups(
     group = pd.Series(twins, twins, name='group', dtype=object).groupby(joined(twins, about.assign(flagged=about.flagged.astype(bool)))).transform('min')
     alone = sorted(set(ids if ids is not None else ()) - set(twins))
     return pd.concat([group, pd.Series(alone, alone, dtype=object)]).sort_index().rename('group')
-
 
 # %% ../nbs/07_leakage.ipynb #89fa2758
 def leaked(

@@ -141,7 +141,6 @@ def embedder(): # -> timm model in evaluation mode, [b, 3, 96, 96] -> [b, 1280],
     model.reset_classifier(0)
     return model.eval().to(device='cuda' if torch.cuda.is_available() else 'cpu', memory_format=torch.channels_last)
 
-
 # %% ../nbs/03_measure.ipynb #2233a934
 @torch.inference_mode()
 def layers(

@@ -136,9 +136,9 @@ class Review(anywidget.AnyWidget):
     def __init__(self, images, findings, kind, dataset, by=None, n=200, seed=0):
         super().__init__()
         self.images, self.dataset, self.by = images, dataset, by or getpass.getuser()
-        drawn = to_judge(findings, kind, n, seed, of='other' if kind == 'leak' else 'id')[SAME]
-        self.flags = drawn.merge(findings, on=SAME).pipe(lambda t: t[~t.set_index(SAME).index.isin(judgements(dataset).set_index(SAME).index)]).reset_index(drop=True)
-        if not len(self.flags): raise ValueError(f'no {kind} is flagged, or all {len(drawn)} that were drawn have been judged')
+        sample = to_judge(findings, kind, n, seed, of='other' if kind == 'leak' else 'id')[SAME]
+        self.flags = sample.merge(findings, on=SAME).pipe(lambda t: t[~t.set_index(SAME).index.isin(judgements(dataset).set_index(SAME).index)]).reset_index(drop=True)
+        if not len(self.flags): raise ValueError(f'no {kind} is flagged, or all {len(sample)} that were drawn have been judged')
         self.like = neighbours(images, self.flags.id.tolist()) if kind == 'label_error' else {}
         self.at = 0
         self.on_msg(lambda _, message, __: self.told(message['said']))

@@ -5,11 +5,10 @@ __all__ = ['by_severity', 'corruption_heatmap', 'reliability_plot']
 
 # %% ../nbs/11_robustness.ipynb #f93c6042
 import numpy as np
-import pandas as pd
 from matplotlib import rc_context
 
 from .corruptions import CORRUPTIONS
-from .evaluate import probabilities_of, reliability
+from .evaluate import corruption_of, probabilities_of, reliability
 from .figures import GREY, PALETTE, STYLE, heat, sheet, unit, write_cells
 from .record import variant
 
@@ -20,10 +19,9 @@ def by_severity(
     metric,  # which metric
 ):           # -> DataFrame kind, severity, diff, low, high
     """The effects on corrupted pictures, kind and severity apart."""
-    kind = effects['slice'].str.replace(r'_[1-5]$', '', regex=True)
-    rows = effects.assign(kind=kind)[kind.isin(CORRUPTIONS) & (effects['arm'] == arm) & (effects['metric'] == metric)]
+    rows = effects.assign(kind=corruption_of(effects['slice']))
+    rows = rows[rows['kind'].notna() & (rows['arm'] == arm) & (rows['metric'] == metric)]
     return rows.assign(severity=rows['slice'].str[-1].astype(int))[['kind', 'severity', 'diff', 'low', 'high']]
-
 
 # %% ../nbs/11_robustness.ipynb #44917abf
 @rc_context(STYLE)

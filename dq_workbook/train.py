@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['BUDGETS', 'MODEL', 'RATES', 'small_stem', 'model_names', 'build', 'order', 'shifted', 'normalised', 'as_input',
-           'precision', 'Classifier', 'Batches', 'trainer', 'probabilities', 'predict', 'one_core', 'input_size',
-           'trained', 'fit', 'paths_of', 'fit_cell', 'fit_grid', 'tune']
+           'precision', 'Classifier', 'Batches', 'trainer', 'outputs', 'probabilities', 'predict', 'one_core',
+           'input_size', 'trained', 'fit', 'in_parallel', 'paths_of', 'fit_cell', 'fit_grid', 'tune']
 
 # %% ../nbs/08_train.ipynb #30cf122e
 import logging
@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from .measure import TOP, has_bfloat16
 from .pixels import pixels
-from .probe import PROBE, Features, Vectors
+from .probe import PROBE, Features, vectors
 from .record import choose, read_table, write_table
 from .rows import class_names, decode, encoded, keep, limited, read
 
@@ -48,6 +48,7 @@ def small_stem(
     if isinstance(getattr(model, 'maxpool', None), nn.Module): model.maxpool = nn.Identity()
     return model
 
+# %% ../nbs/08_train.ipynb #8f98be1f
 def model_names(): # -> list of text
     """Every model that can be trained here."""
     return [PROBE, *timm.list_models()]
@@ -111,7 +112,6 @@ def as_input(
     """Pixels are shifted and normalised; vectors are what they are."""
     return normalised(shifted(batch, shift, generator)) if batch.dtype == torch.uint8 else batch
 
-
 # %% ../nbs/08_train.ipynb #c5c88047
 def precision(): # -> text, Lightning's name of the precision used here
     """bfloat16 mixed precision where the hardware has it, single precision elsewhere."""
@@ -170,17 +170,21 @@ def trainer(
 
 # %% ../nbs/08_train.ipynb #2e212118
 @torch.inference_mode()
-def probabilities(
-    model,     # trained model
-    source,    # Pixels
+def outputs(
+    model,     # model
+    source,    # Pixels or Vectors
     batch=512, # images at a time
-):             # -> float64 array [n, classes], rows sum to one
+):             # -> float32 tensor [n, d], on the CPU
+    """What a model in evaluation mode makes of the images."""
+    device = next(model.eval().parameters()).device
+    return torch.cat([model(as_input(source.batch(rows)).to(device)).float().cpu() for rows in np.array_split(np.arange(len(source)), -(-len(source) // batch))])
+
+def probabilities(
+    model,  # trained model
+    source, # Pixels or Vectors
+):          # -> float64 array [n, classes], rows sum to one
     """Softmax outputs of the model in evaluation mode."""
-    model.eval()
-    device = next(model.parameters()).device
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision() != '32-true'):
-        chunks = [model(as_input(source.batch(rows)).to(device)).float().cpu() for rows in np.array_split(np.arange(len(source)), -(-len(source) // batch))]
-    return torch.cat(chunks).double().softmax(1).numpy()
+    with torch.autocast(next(model.parameters()).device.type, torch.bfloat16, enabled=precision() != '32-true'): return outputs(model, source).double().softmax(1).numpy()
 
 def predict(
     network,   # trained model
@@ -228,7 +232,6 @@ def trained(
         trainer(protocol['steps']).fit(module, Batches(source, order(len(source), protocol['steps'], protocol['batch'], seed)))
     return module
 
-
 # %% ../nbs/08_train.ipynb #b5d156b4
 def fit(
     images,          # DatasetDict with `train` and `test`; every other split but `validation` is predicted too
@@ -247,7 +250,7 @@ def fit(
     protocol = BUDGETS[choose(budget, BUDGETS, 'budget')]
     protocol = {**protocol, 'peak_lr': peak_lr or protocol['peak_lr']}
     size, names = input_size(images, protocol['size']), class_names(images)
-    source = partial(Vectors, features=features or Features(*images.values())) if model == PROBE else partial(pixels, size=size)
+    source = partial(vectors, features=features or Features(*images.values())) if model == PROBE else partial(pixels, size=size)
     train = source(images['train'])
     if len(train) == 0: raise ValueError(f'arm {arm!r} of {dataset or "the data set"} has no readable training image')
     tests = [source(images[s]) for s in images if s not in ('train', 'validation')]
@@ -255,6 +258,16 @@ def fit(
     with one_core(): table = pd.concat([predict(module.model, t, dataset=dataset, model=model, arm=arm, seed=seed) for t in tests], ignore_index=True)
     table.attrs['curve'] = torch.stack(module.losses).tolist()
     return table
+
+# %% ../nbs/08_train.ipynb #c3e07fe6
+def in_parallel(
+    work, # list of joblib's delayed calls
+    jobs, # at a time; None is one for each core, or one alone on a GPU
+    what, # word in front of the progress bar
+):        # -> None
+    """Make some calls, in whatever order they end."""
+    jobs = jobs or (1 if torch.cuda.is_available() else os.cpu_count())
+    for _ in tqdm(Parallel(min(jobs, max(1, len(work))), return_as='generator_unordered')(work), desc=what, total=len(work), mininterval=5): pass
 
 # %% ../nbs/08_train.ipynb #ceed9bb5
 def paths_of(
@@ -292,12 +305,10 @@ def fit_grid(
     **options,  # model, budget, dataset, peak_lr of `fit`
 ):              # -> (predictions, curves) of all arms and seeds
     """Fit every arm with every seed; a fit that is already in `folder` is not repeated."""
-    jobs = jobs or (1 if torch.cuda.is_available() else os.cpu_count())
     cells = [(arm, seed) for seed in seeds for arm in arms]
     todo = [(arm, seed) for arm, seed in cells if not paths_of(folder, arm, seed)[0].exists()]
     if todo and options.get('model') == PROBE: options['features'] = Features(*(split for images in (*(a for a in arms.values() if not callable(a)), tests or {}) for split in images.values()))
-    work = (delayed(fit_cell)(folder, arms[arm], arm, seed, tests or {}, **options) for arm, seed in todo)
-    for _ in tqdm(Parallel(min(jobs, max(1, len(todo))), return_as='generator_unordered')(work), desc='fits', total=len(todo), mininterval=5): pass
+    in_parallel([delayed(fit_cell)(folder, arms[arm], arm, seed, tests or {}, **options) for arm, seed in todo], jobs, 'fits')
     return tuple(pd.concat([read_table(paths_of(folder, *cell)[part]) for cell in cells], ignore_index=True) for part in (0, 1))
 
 # %% ../nbs/08_train.ipynb #544add8d
