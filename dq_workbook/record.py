@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['QUIET', 'PAIR_KINDS', 'QUALITY_KINDS', 'KINDS', 'TABLES', 'PACKAGES', 'root', 'choose', 'check_table', 'empty',
-           'write_atomic', 'write_folder', 'write_json', 'write_table', 'read_table', 'variant', 'digest', 'commit',
-           'provenance']
+           'write_atomic', 'write_folder', 'write_json', 'write_table', 'read_table', 'named', 'judgement_file',
+           'variant', 'digest', 'commit', 'provenance']
 
 # %% ../nbs/00_record.ipynb #19a7de6f
 import difflib
@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import platform
+import re
 import subprocess
 from pathlib import Path
 
@@ -130,6 +131,20 @@ def read_table(
 ):        # -> DataFrame
     """Read a table written by `write_table`."""
     return pd.read_parquet(path)
+
+# %% ../nbs/00_record.ipynb #ce685492
+def named(
+    dataset, # name, path or Hub id of a data set
+    labels,  # label column; empty or None is the set's own
+):           # -> text
+    """What the tables call a data set under some labels."""
+    return f'{dataset}, {labels}' if labels else str(dataset)
+
+def judgement_file(
+    dataset, # as from `named`
+):           # -> Path of the table, which need not be there
+    """Where the judgements on a data set are kept."""
+    return root()/'judgements'/f"{re.sub('[^0-9A-Za-z._-]+', '-', str(dataset)).strip('-')}.csv"
 
 # %% ../nbs/00_record.ipynb #1acb15a5
 def variant(

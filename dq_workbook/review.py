@@ -18,9 +18,9 @@ from PIL import Image
 
 from .audit import readable
 from .figures import GREY, PALETTE, STYLE, sheet
-from .judge import SAME, VERDICTS, judge, judgement_file, judgements, to_judge
+from .judge import SAME, VERDICTS, judge, judgements, to_judge
 from .measure import TOP, embed, survey
-from .record import PAIR_KINDS
+from .record import PAIR_KINDS, judgement_file
 from .rows import class_names, decode, read
 from .suspects import TILE, rows_by_id, tile_of
 from .twins import nearest

@@ -24,8 +24,7 @@ import pandas as pd
 import yaml
 from tqdm import tqdm
 
-from .judge import judgement_file, named
-from .record import choose, digest, provenance, root, write_atomic, write_json
+from .record import choose, digest, judgement_file, named, provenance, root, write_atomic, write_json
 
 # %% ../nbs/13_sweep.ipynb #9e8a1326
 GRID_KEYS = ('study', 'about', 'template', 'common', 'runs', 'grid', 'summary')
