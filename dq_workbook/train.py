@@ -19,12 +19,12 @@ import pandas as pd
 import timm
 import torch
 from datasets import DatasetDict
-from joblib import Parallel, delayed
+from joblib import delayed
 from torch import nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from .measure import TOP, has_bfloat16
+from .measure import TOP, has_bfloat16, spread
 from .pixels import pixels
 from .probe import PROBE, Features, vectors
 from .record import choose, read_table, write_table
@@ -267,7 +267,7 @@ def in_parallel(
 ):        # -> None
     """Make some calls, in whatever order they end."""
     jobs = jobs or (1 if torch.cuda.is_available() else os.cpu_count())
-    for _ in tqdm(Parallel(min(jobs, max(1, len(work))), return_as='generator_unordered')(work), desc=what, total=len(work), mininterval=5): pass
+    for _ in tqdm(spread(work, min(jobs, max(1, len(work))), order=False), desc=what, total=len(work), mininterval=5): pass
 
 # %% ../nbs/08_train.ipynb #ceed9bb5
 def paths_of(
@@ -317,17 +317,20 @@ RATES = (1.5e-3, 3e-3, 6e-3, 1.2e-2)
 def tune(
     images,      # DatasetDict of the raw arm; only `train` is used
     folder,      # where finished fits are kept; must belong to these images alone
-    seed=0,      # of the images that are held back
+    seed=0,      # of the fits and of the images that are held back
     rates=RATES, # peak learning rates that are tried
-    repeats=2,   # fits at each
     **options,   # model, budget, dataset of `fit`
 ):               # -> DataFrame peak_lr, accuracy, nll on the images held back, best first
     """Choose the peak learning rate."""
     part = limited(images, max(1, int(0.8 * len(images['train']))), seed)['train']
     held = keep(images['train'], set(images['train']['id'][:]) - set(part['id'][:]))
+    tried = {rate: Path(folder)/f'{rate:g}' for rate in rates}
+    todo = [delayed(fit_cell)(tried[rate], DatasetDict(train=part, test=held), 'raw', seed, {}, peak_lr=rate, **options)
+            for rate in rates if not paths_of(tried[rate], 'raw', seed)[0].exists()]
+    in_parallel(todo, None, 'learning rates')
     rows = []
     for rate in rates:
-        table, _ = fit_grid({'raw': DatasetDict(train=part, test=held)}, list(range(repeats)), Path(folder)/f'{rate:g}', peak_lr=rate, **options)
+        table = read_table(paths_of(tried[rate], 'raw', seed)[0])
         p = table.filter(regex=r'^p\d+$').to_numpy()[np.arange(len(table)), table.label]
         rows.append(dict(peak_lr=rate, accuracy=(table.label == table.predicted).mean(), nll=-np.log(np.clip(p, 1e-12, None)).mean()))
     return pd.DataFrame(rows).sort_values(['accuracy', 'nll'], ascending=[False, True], ignore_index=True)
