@@ -104,7 +104,7 @@ def end_workers_with(
     process, # number of this process
 ):           # -> None
     """Have joblib's workers stopped when this process ends; a child of multiprocessing would wait five minutes for idle ones."""
-    Finalize(None, lambda: get_reusable_executor(kill_workers=True).shutdown(kill_workers=True), exitpriority=1)
+    Finalize(None, lambda: get_reusable_executor(reuse=True).shutdown(kill_workers=True), exitpriority=1)
 
 def spread(
     work,        # iterable of joblib's delayed calls
@@ -205,8 +205,8 @@ def robust_z(
 ):          # -> float array: distance from the median in robust standard deviations
     """Robust standard score."""
     middle = np.nanmedian(values)
-    spread = 1.4826 * np.nanmedian(np.abs(values - middle))
-    return (values - middle) / max(spread, 0.05)
+    deviation = 1.4826 * np.nanmedian(np.abs(values - middle))
+    return (values - middle) / max(deviation, 0.05)
 
 def calibrated(
     value,     # array

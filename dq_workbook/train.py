@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['BUDGETS', 'MODEL', 'RATES', 'small_stem', 'model_names', 'build', 'order', 'shifted', 'normalised', 'as_input',
            'precision', 'Classifier', 'Batches', 'trainer', 'outputs', 'probabilities', 'predict', 'one_core',
-           'input_size', 'trained', 'fit', 'in_parallel', 'paths_of', 'fit_cell', 'fit_grid', 'tune']
+           'input_size', 'trained', 'fit', 'in_parallel', 'paths_of', 'fit_cell', 'fit_cells', 'fit_grid', 'tune']
 
 # %% ../nbs/08_train.ipynb #30cf122e
 import logging
@@ -295,6 +295,19 @@ def fit_cell(
     write_table(pd.DataFrame(dict(arm=arm, seed=seed, step=range(1, len(loss) + 1), loss=loss)), curve)
     write_table(table, predictions)
 
+# %% ../nbs/08_train.ipynb #e37976eb
+def fit_cells(
+    cells,     # list of dicts: the arguments of `fit_cell`, with options that are the cell's own
+    splits,    # Datasets whose pictures the probe has to see, once for all cells
+    jobs,      # fits at a time; None is one for each core, or one alone on a GPU
+    what,      # word in front of the progress bar
+    **options, # options of every cell
+):             # -> None
+    """Make the fits that are not in their folders yet."""
+    todo = [cell for cell in cells if not paths_of(cell['folder'], cell['arm'], cell['seed'])[0].exists()]
+    if todo and options.get('model') == PROBE: options['features'] = Features(*splits)
+    in_parallel([delayed(fit_cell)(**cell, **options) for cell in todo], jobs, what)
+
 # %% ../nbs/08_train.ipynb #ade4e4b0
 def fit_grid(
     arms,       # dict: name of the arm -> DatasetDict, or a function of the seed that gives one
@@ -305,11 +318,11 @@ def fit_grid(
     **options,  # model, budget, dataset, peak_lr of `fit`
 ):              # -> (predictions, curves) of all arms and seeds
     """Fit every arm with every seed; a fit that is already in `folder` is not repeated."""
-    cells = [(arm, seed) for seed in seeds for arm in arms]
-    todo = [(arm, seed) for arm, seed in cells if not paths_of(folder, arm, seed)[0].exists()]
-    if todo and options.get('model') == PROBE: options['features'] = Features(*(split for images in (*(a for a in arms.values() if not callable(a)), tests or {}) for split in images.values()))
-    in_parallel([delayed(fit_cell)(folder, arms[arm], arm, seed, tests or {}, **options) for arm, seed in todo], jobs, 'fits')
-    return tuple(pd.concat([read_table(paths_of(folder, *cell)[part]) for cell in cells], ignore_index=True) for part in (0, 1))
+    tests = tests or {}
+    cells = [dict(folder=folder, images=arms[arm], arm=arm, seed=seed, tests=tests) for seed in seeds for arm in arms]
+    splits = [split for images in (*(a for a in arms.values() if not callable(a)), tests) for split in images.values()]
+    fit_cells(cells, splits, jobs, 'fits', **options)
+    return tuple(pd.concat([read_table(paths_of(folder, c['arm'], c['seed'])[part]) for c in cells], ignore_index=True) for part in (0, 1))
 
 # %% ../nbs/08_train.ipynb #544add8d
 RATES = (1.5e-3, 3e-3, 6e-3, 1.2e-2)
@@ -324,13 +337,11 @@ def tune(
     """Choose the peak learning rate."""
     part = limited(images, max(1, int(0.8 * len(images['train']))), seed)['train']
     held = keep(images['train'], set(images['train']['id'][:]) - set(part['id'][:]))
-    tried = {rate: Path(folder)/f'{rate:g}' for rate in rates}
-    todo = [delayed(fit_cell)(tried[rate], DatasetDict(train=part, test=held), 'raw', seed, {}, peak_lr=rate, **options)
-            for rate in rates if not paths_of(tried[rate], 'raw', seed)[0].exists()]
-    in_parallel(todo, None, 'learning rates')
+    cells = [dict(folder=Path(folder)/f'{rate:g}', images=DatasetDict(train=part, test=held), arm='raw', seed=seed, tests={}, peak_lr=rate) for rate in rates]
+    fit_cells(cells, [part, held], None, 'learning rates', **options)
     rows = []
-    for rate in rates:
-        table = read_table(paths_of(tried[rate], 'raw', seed)[0])
+    for cell in cells:
+        table = read_table(paths_of(cell['folder'], 'raw', seed)[0])
         p = table.filter(regex=r'^p\d+$').to_numpy()[np.arange(len(table)), table.label]
-        rows.append(dict(peak_lr=rate, accuracy=(table.label == table.predicted).mean(), nll=-np.log(np.clip(p, 1e-12, None)).mean()))
+        rows.append(dict(peak_lr=cell['peak_lr'], accuracy=(table.label == table.predicted).mean(), nll=-np.log(np.clip(p, 1e-12, None)).mean()))
     return pd.DataFrame(rows).sort_values(['accuracy', 'nll'], ascending=[False, True], ignore_index=True)
