@@ -149,9 +149,9 @@ def judgement_file(
 # %% ../nbs/00_record.ipynb #1acb15a5
 def variant(
     ids, # Series of image ids
-):       # -> Series of text: 'test' for an image as it is, else the corruption as in blur_3
-    """Which corruption the images of a test split went through."""
-    return ids.str.extract(r'@([a-z_]+_[1-9])$', expand=False).fillna('test')
+):       # -> Series of text: 'test' for an image as it is, else the corruption as in blur_3, or the other set as in shift:mnist
+    """What a test image is, beside an image of the test split."""
+    return ids.str.extract(r'@([a-z_]+_[1-9]|shift:.+)$', expand=False).fillna('test')
 
 # %% ../nbs/00_record.ipynb #e2ab61e9
 def digest(
