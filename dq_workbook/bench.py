@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cleanlab.filter import find_label_issues
-from datasets import DatasetDict
+from datasets import DatasetDict, concatenate_datasets
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from .audit import audit, native_outputs, read_features, read_similar
@@ -85,14 +85,14 @@ TIMED = {'open': lambda images: audit(images, 'open'), 'fastdup': lambda images:
 
 def timed(
     images, # DatasetDict
-    sizes,  # numbers of training images
+    sizes,  # numbers of images, of all splits
     tools=tuple(TIMED), # keys of TIMED
 ):              # -> DataFrame: tool, n, seconds
     """How long an audit of all kinds takes, without anything remembered."""
-    rows, random = [], np.random.default_rng()
+    rows, random, pool = [], np.random.default_rng(), concatenate_datasets(list(images.values()))
     for n in sizes:
         for tool in tools:
-            part = DatasetDict(train=images['train'].select(np.sort(random.permutation(len(images['train']))[:n])))
+            part = DatasetDict(train=pool.select(np.sort(random.permutation(len(pool))[:n])))
             start = time.perf_counter()
             TIMED[tool](part)
             rows.append(dict(tool=tool, n=n, seconds=time.perf_counter() - start))

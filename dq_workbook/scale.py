@@ -20,7 +20,7 @@ from .audit import audit
 from .data import load
 from .pixels import Pixels
 from .rows import class_names, contents, decode, encode
-from .train import BUDGETS, MODEL, Batches, Classifier, build, order, trainer
+from .train import BUDGETS, MODEL, Batches, Classifier, build, frozen, order, trainer
 
 # %% ../nbs/15_scale.ipynb #905a221b
 def varied(
@@ -106,11 +106,11 @@ def waiting(
     seed=0,         # of weights, order and augmentation
 ):                  # -> dict: share of the time of training that is spent waiting for batches, images/s of decoding and of training
     """How long training waits for data."""
-    protocol, start = BUDGETS[budget], time.perf_counter()
+    protocol, start = frozen(budget, model, BUDGETS[budget]['size']), time.perf_counter()
     source = Pixels(split, protocol['size'], budget=0 if on_disk else 2**50)
     decoded = time.perf_counter()
     batches = Stopwatch(Batches(source, order(len(source), protocol['steps'], protocol['batch'], seed)))
-    trainer(protocol['steps']).fit(Classifier(build(model, split.features['label'].num_classes, protocol['size']), protocol, seed), batches)
+    trainer(protocol).fit(Classifier(build(model, split.features['label'].num_classes, protocol['size']), protocol, seed), batches)
     took = time.perf_counter() - decoded
     return dict(waiting=batches.seconds / took, decoded_per_s=len(source) / (decoded - start), trained_per_s=protocol['steps'] * protocol['batch'] / took)
 

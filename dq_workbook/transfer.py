@@ -17,7 +17,7 @@ from .pixels import pixels
 from .probe import Vectors
 from .record import choose, read_table, write_table
 from .rows import class_names
-from .train import BUDGETS, MODEL, Classifier, as_input, build, in_parallel, one_core, outputs, predict, trained
+from .train import MODEL, Classifier, as_input, build, frozen, in_parallel, one_core, outputs, predict, trained
 
 # %% ../nbs/09_transfer.ipynb #aeb9b37d
 def turned(
@@ -52,7 +52,7 @@ def pretrain(
     Raises ValueError for an unknown method, model or budget.
     """
     task, n = METHODS[choose(method, METHODS, 'method')], 4 if method == 'rotation' else len(class_names(images))
-    module = trained(lambda: build(model, n, size), pixels(images['train'], size), BUDGETS[choose(budget, BUDGETS, 'budget')], seed, task)
+    module = trained(lambda: build(model, n, size), pixels(images['train'], size), frozen(budget, model, size), seed, task)
     head = {f'{name}.{part}' for name in np.ravel(module.model.default_cfg['classifier']) for part in ('weight', 'bias')}
     return {name: value for name, value in module.model.state_dict().items() if name not in head}
 
@@ -97,7 +97,7 @@ def transfer(
     Raises ValueError for an unknown mode, model or budget, and for weights of another model.
     """
     choose(mode, MODES, 'mode')
-    n, protocol = len(class_names(images)), BUDGETS[choose(budget, BUDGETS, 'budget')]
+    n, protocol = len(class_names(images)), frozen(budget, model, size)
     train, test = (pixels(images[split], size) for split in ('train', 'test'))
     create = partial(pretrained, weights, model, size=size)
     with one_core():
@@ -107,7 +107,7 @@ def transfer(
                 backbone = create(0)
             train, test = seen(train, backbone), seen(test, backbone)
         module = trained(lambda: nn.Sequential(nn.BatchNorm1d(train.held.shape[1]), nn.Linear(train.held.shape[1], n)) if mode == 'linear' else create(n), train, protocol, seed)
-        return predict(module.model, test, model=f'{model}, {mode}', seed=seed, **columns)
+        return predict(module.model, test, protocol['precision'], model=f'{model}, {mode}', seed=seed, **columns)
 
 # %% ../nbs/09_transfer.ipynb #e1cc5cdc
 def transfer_cell(
