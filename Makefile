@@ -22,6 +22,9 @@ sweep: setup  ## run a grid of executed notebooks: make sweep SWEEP=cifar10
 bench-audit: setup  ## measure the auditors on known twins, wrong labels, planted defects and time
 	$(BIN)/dq-sweep bench-audit
 
+bench-train: setup  ## race the grid of fits against a plain Lightning loop
+	$(BIN)/dq-sweep bench-train
+
 bench-scale: setup  ## memory and time from ten thousand to a million images
 	$(BIN)/dq-sweep bench-scale
 
@@ -61,4 +64,4 @@ $(FASTDUP): requirements-fastdup.txt
 	@.venv-fastdup/bin/pip install -q --upgrade -r requirements-fastdup.txt && touch $@ \
 	  || echo 'fastdup could not be installed; the open auditor serves in its place (tool: auto), and `make fastdup` tries again'
 
-.PHONY: help setup sweep bench-audit bench-scale test lab paper export fastdup lock clean
+.PHONY: help setup sweep bench-audit bench-train bench-scale test lab paper export fastdup lock clean

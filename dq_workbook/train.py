@@ -221,10 +221,11 @@ class Batches:
 
 def trainer(
     protocol, # from `frozen`
+    epochs=1, # most passes over the batches; -1 is any number
 ):            # -> Lightning Trainer that writes nothing
     """Lightning's trainer for one short, deterministic fit."""
     for name in ('lightning.pytorch', 'lightning.fabric', 'lightning.pytorch.utilities.rank_zero'): logging.getLogger(name).setLevel(logging.ERROR)
-    return L.Trainer(max_steps=protocol['steps'], max_epochs=1, accelerator='auto', devices=1, precision=protocol['precision'], deterministic=True, logger=False, gradient_clip_val=1.0,
+    return L.Trainer(max_steps=protocol['steps'], max_epochs=epochs, accelerator='auto', devices=1, precision=protocol['precision'], deterministic=True, logger=False, gradient_clip_val=1.0,
                      enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
 
 # %% ../nbs/08_train.ipynb #2e212118
