@@ -73,3 +73,8 @@ def test_imports_only_go_to_lower_numbers(path):
     source = '\n'.join(''.join(c['source']) for c in cells(path) if ''.join(c['source']).startswith('#| export'))
     used = re.findall(r'^\s*from dq_workbook\.(\w+) import', source, re.M)
     assert all(number[room] <= int(path.name[:2]) for room in used)
+
+
+def test_the_lab_asks_nobody_for_news():
+    settings = json.loads((Path(sys.prefix)/'etc'/'jupyter'/'labconfig'/'page_config.json').read_text())
+    assert settings['disabledExtensions']['@jupyterlab/apputils-extension:announcements'], 'make setup switches it off'
