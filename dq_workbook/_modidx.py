@@ -508,6 +508,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'dq_workbook.twins.nearest': ('twins.html#nearest', 'dq_workbook/twins.py'),
                                    'dq_workbook.twins.pair_findings': ('twins.html#pair_findings', 'dq_workbook/twins.py'),
                                    'dq_workbook.twins.pairs_of': ('twins.html#pairs_of', 'dq_workbook/twins.py'),
+                                   'dq_workbook.twins.reducer': ('twins.html#reducer', 'dq_workbook/twins.py'),
                                    'dq_workbook.twins.searcher': ('twins.html#searcher', 'dq_workbook/twins.py'),
                                    'dq_workbook.twins.single': ('twins.html#single', 'dq_workbook/twins.py'),
                                    'dq_workbook.twins.stands_out': ('twins.html#stands_out', 'dq_workbook/twins.py'),

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['EXACT', 'WHOLE', 'WIDTH', 'GROUPS', 'NEAR', 'SHAPE', 'SOFT', 'MANY', 'PART', 'FAR', 'unit', 'coarse', 'mirrored',
-           'single', 'searcher', 'nearest', 'pairs_of', 'by_chance', 'threshold_by_chance', 'exact_pairs',
+           'single', 'reducer', 'searcher', 'nearest', 'pairs_of', 'by_chance', 'threshold_by_chance', 'exact_pairs',
            'pair_findings', 'alike', 'evidence_of', 'stands_out', 'twin_findings']
 
 # %% ../nbs/03_twins.ipynb #71df0d5a
@@ -10,6 +10,8 @@ import faiss
 import numpy as np
 import pandas as pd
 from scipy.stats import genpareto
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import normalize
 
 from .measure import calibrated
 from .verify import same_picture
@@ -48,21 +50,29 @@ def single(
     """The rows in single precision, as faiss wants them."""
     return np.ascontiguousarray(rows, 'float32')
 
+def reducer(
+    some, # float32 array [n, d]
+):        # -> function float32 array [b, d] -> float32 array [b, at most 128], rows of length one
+    """Principal components, by scikit-learn: faiss takes seconds to learn them, and a minute beside other work."""
+    components = PCA(min(WIDTH, *some.shape), svd_solver='covariance_eigh').fit(some)
+    return lambda rows: normalize(components.transform(rows))
+
 def searcher(
     rows,    # array [n, ...], perhaps mapped from a file
     prepare, # function that turns some rows into a float32 array [b, d], rows of length one
     exact,   # rows up to which the search is exact
-):           # -> faiss index of all rows
+):           # -> (faiss index of all rows; function that turns prepared rows into what the index holds)
     """An index of the rows."""
     n, step = len(rows), 8192
     some = prepare(rows[np.sort(np.random.default_rng(0).permutation(n)[:exact])])
-    reduced = f'PCA{min(WIDTH, some.shape[1])},L2norm,'
-    kind = 'Flat' if n <= min(WHOLE, exact) else f'{reduced}Flat' if n <= exact else f'{reduced}IVF{min(int(4 * n**0.5), exact // 40)},Flat'
-    index = faiss.index_factory(some.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
-    if not index.is_trained: index.train(some)
-    if n > exact: faiss.extract_index_ivf(index).nprobe = GROUPS
-    for start in range(0, n, step): index.add(prepare(rows[start:start + step]))
-    return index
+    reduced = single if n <= min(WHOLE, exact) else reducer(some)
+    some = reduced(some)
+    index = faiss.index_factory(some.shape[1], 'Flat' if n <= exact else f'IVF{min(int(4 * n**0.5), exact // 40)},Flat', faiss.METRIC_INNER_PRODUCT)
+    if n > exact:
+        index.train(some)
+        index.nprobe = GROUPS
+    for start in range(0, n, step): index.add(reduced(prepare(rows[start:start + step])))
+    return index, reduced
 
 # %% ../nbs/03_twins.ipynb #c2c8aebe
 def nearest(
@@ -73,9 +83,9 @@ def nearest(
     exact=EXACT,        # rows up to which the search is exact
 ):                      # -> int array [n, at most k], the nearest other rows, nearest first; -1 where fewer were found
     """The nearest neighbours of every row."""
-    index, step, found = searcher(rows, prepare, exact), 8192, []
+    (index, reduced), step, found = searcher(rows, prepare, exact), 8192, []
     for start in range(0, len(rows), step):
-        near = index.search((ask or prepare)(rows[start:start + step]), min(k + 1, len(rows)))[1]
+        near = index.search(reduced((ask or prepare)(rows[start:start + step])), min(k + 1, len(rows)))[1]
         own = near == np.arange(start, start + len(near))[:, None]
         own[~own.any(1), -1] = True # a row that many others equal may not find itself
         found.append(near[~own].reshape(len(near), -1))
