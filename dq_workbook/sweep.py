@@ -78,7 +78,7 @@ def sets_of(
     parameters, # dict
 ):              # -> list of the data sets that a run is about
     """The data sets among the parameters of a run."""
-    return [name for name in (parameters.get('dataset'), parameters.get('source'), *parameters.get('targets', []), *parameters.get('datasets', [])) if name]
+    return [name for name in (parameters.get('dataset'), parameters.get('source'), *(name for several in ('targets', 'datasets', 'shifted') for name in parameters.get(several, []))) if name]
 
 def key(
     run, # dict with template and parameters
