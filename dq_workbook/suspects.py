@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib import rc_context
 from PIL import Image, ImageDraw, ImageFont
 
+from .audit import AUDITED
 from .calibrate import share
 from .figures import BAND, PALETTE, STYLE, dots, say, sheet
 from .record import PAIR_KINDS
@@ -217,7 +218,7 @@ def prevalence_map(
     table,         # from `prevalence`, of one split, with a column dataset
 ):                 # -> Figure
     """Share of images flagged, by data set and kind."""
-    values = 100 * table.pivot(index='dataset', columns='kind', values='share').reindex(index=table['dataset'].unique(), columns=table['kind'].unique())
+    values = 100 * table.pivot(index='dataset', columns='kind', values='share').reindex(index=table['dataset'].unique(), columns=[kind for kind in ('any', *AUDITED) if kind in set(table['kind'])])
     figure, (axes,) = sheet(1, width=2.5 + 0.95 * values.shape[1], height=1.5 + 0.36 * len(values))
     axes.imshow(np.sqrt(values), cmap='Blues', vmin=0, vmax=10, aspect='auto')
     axes.set_yticks(range(len(values)), values.index)
