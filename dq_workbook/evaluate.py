@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'GROUP', 'reliability', 'calibration_error', 'debiased_calibration_error', 'measures', 'probabilities_of',
-           'slice_masks', 'worst_group', 'score', 'corrupt_split', 'corrupt', 'shifted_tests', 'corruption_of',
-           'mean_corruption_error']
+           'worst_group', 'slice_masks', 'score', 'further_test', 'corrupt_split', 'corrupt', 'shifted_tests',
+           'corruption_of', 'mean_corruption_error']
 
 # %% ../nbs/09_evaluate.ipynb #2da31229
 from pathlib import Path
@@ -88,6 +88,15 @@ def probabilities_of(
     if off.any(): raise ValueError(f'the probabilities of {predictions.id.iloc[off.argmax()]!r} sum to {p.sum(1)[off.argmax()]:.4f}, not 1')
     return p
 
+# %% ../nbs/09_evaluate.ipynb #32982582
+def worst_group(
+    right,  # bool array [n]
+    groups, # array [n] of who or what each image comes from
+):          # -> float, 0..1; NaN where no group is large enough
+    """The accuracy of the group of at least `GROUP` images that has the lowest."""
+    table = pd.Series(right).groupby(np.asarray(groups)).agg(['mean', 'size'])
+    return float(table['mean'][table['size'] >= GROUP].min())
+
 # %% ../nbs/09_evaluate.ipynb #ee17d69f
 def slice_masks(
     ids,    # Series of image ids of one fit
@@ -97,14 +106,6 @@ def slice_masks(
     corruption = variant(ids)
     masks = {name: (corruption == name).to_numpy() for name in corruption.unique()}
     return {**masks, **{name: ids.isin(members).to_numpy() for name, members in slices.items()}}
-
-def worst_group(
-    right,  # bool array [n]
-    groups, # array [n] of who or what each image comes from
-):          # -> float, 0..1; NaN where no group is large enough
-    """The accuracy of the group of at least `GROUP` images that has the lowest."""
-    table = pd.Series(right).groupby(np.asarray(groups)).agg(['mean', 'size'])
-    return float(table['mean'][table['size'] >= GROUP].min())
 
 def score(
     predictions, # predictions table with the columns p0, p1, ...
@@ -126,6 +127,15 @@ def score(
     return pd.DataFrame(rows, columns=TABLES['scores'])
 
 # %% ../nbs/09_evaluate.ipynb #b5ee62ae
+def further_test(
+    like,     # Dataset, the test split
+    ids,      # list of ids
+    pictures, # list of bytes or of undecoded images
+    labels,   # list of class indices
+):            # -> Dataset of id, image and label, with the classes of the test split
+    """Test images beside those of the set."""
+    return from_columns(dict(id=ids, image=pictures, label=labels), datasets.Features({c: like.features[c] for c in ('id', 'image', 'label')}))
+
 def corrupt_split(
     split,    # Dataset
     kind,     # a key of CORRUPTIONS
@@ -143,8 +153,7 @@ def corrupt_split(
         ids.append(f"{row['id']}@{kind}_{severity}")
         pictures.append(encode(corrupted(picture, kind, severity, random)))
         labels.append(row['label'])
-    features = datasets.Features({c: split.features[c] for c in ('id', 'image', 'label')})
-    return from_columns(dict(id=ids, image=pictures, label=labels), features)
+    return further_test(split, ids, pictures, labels)
 
 # %% ../nbs/09_evaluate.ipynb #f0146576
 def corrupt(
@@ -185,8 +194,8 @@ def shifted_tests(
         if (new < 0).all(): raise ValueError(f'{name!r} shares no class with this set: {theirs[:10]} and {ours[:10]}')
         chosen = np.sort(np.random.default_rng(seed).permutation(np.flatnonzero(new >= 0))[:limit])
         part = encoded(rows.select(chosen))
-        columns = dict(id=[f'{i}@shift:{Path(name).name}' for i in part['id'][:]], image=part['image'][:], label=new[chosen].tolist())
-        tests[f'test.shift:{Path(name).name}'] = from_columns(columns, datasets.Features({c: images['test'].features[c] for c in ('id', 'image', 'label')}))
+        shift = f'shift:{Path(name).name}'
+        tests[f'test.{shift}'] = further_test(images['test'], [f'{i}@{shift}' for i in part['id'][:]], part['image'][:], new[chosen].tolist())
     return tests
 
 # %% ../nbs/09_evaluate.ipynb #dea8755e

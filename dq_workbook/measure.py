@@ -161,6 +161,7 @@ def backbone(): # -> timm model in evaluation mode, [b, 3, 96, 96] -> [b, 1280],
     model.reset_classifier(0)
     return model.eval()
 
+# %% ../nbs/03_measure.ipynb #6fea3c64
 def folded(
     model, # timm model in evaluation mode, changed in place
 ):         # -> the same model, as a function

@@ -2,7 +2,8 @@
 
 # %% auto #0
 __all__ = ['GROUPS', 'encode', 'as_rgb', 'decode', 'encoded', 'read', 'Contents', 'contents', 'class_names', 'from_columns',
-           'columns_of', 'keep', 'replaced', 'replace', 'append', 'with_test', 'stratify', 'limited', 'fingerprint']
+           'columns_of', 'keep', 'replaced', 'replace', 'append', 'group_column', 'with_test', 'stratify', 'limited',
+           'fingerprint']
 
 # %% ../nbs/02_rows.ipynb #494eb05b
 import io
@@ -182,6 +183,12 @@ def append(
 # %% ../nbs/02_rows.ipynb #b89483ec
 GROUPS = ('group', 'sender_id', 'drawer', 'writer')
 
+def group_column(
+    split, # Dataset
+):         # -> text, or None where nobody says
+    """The column that tells who or what a picture comes from."""
+    return next((c for c in GROUPS if c in split.column_names), None)
+
 def with_test(
     splits, # dict: name -> Dataset
 ):          # -> DatasetDict with `train` and `test`
@@ -191,12 +198,13 @@ def with_test(
     if 'test' not in splits and 'validation' in splits: splits['test'] = splits.pop('validation')
     if 'test' not in splits:
         rows, n = splits['train'], np.arange(len(splits['train']))
-        group = next((c for c in GROUPS if c in rows.column_names), None)
+        group = group_column(rows)
         if group: train, test = next(GroupShuffleSplit(1, test_size=0.2, random_state=0).split(n, groups=rows[group][:]))
         else: train, test = train_test_split(n, test_size=0.2, random_state=0, stratify=stratify(rows))
         splits.update(train=rows.select(sorted(train)), test=rows.select(sorted(test)))
     return datasets.DatasetDict({name: splits[name] for name in ('train', 'validation', 'test') if name in splits})
 
+# %% ../nbs/02_rows.ipynb #cced6fa7
 def stratify(
     rows, # Dataset
 ):        # -> list of labels, or None where a class is too small to be split

@@ -12,7 +12,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics import cohen_kappa_score, make_scorer
 from sklearn.model_selection import StratifiedKFold, cross_val_predict, permutation_test_score
 
-from .rows import GROUPS, class_names
+from .rows import GROUPS, class_names, group_column
 
 # %% ../nbs/04_shortcuts.ipynb #92212e57
 BORDER = 3 # pixels of a thumbnail
@@ -105,7 +105,7 @@ def balance(
     for split, part in images.items():
         labels = np.array(part['label'][:])
         counts = np.bincount(labels[labels >= 0], minlength=len(class_names(images)))
-        group = next((name for name in GROUPS if name in part.column_names), None)
+        group = group_column(part)
         row = dict(split=split, images=len(part), classes=int((counts > 0).sum()), missing=int((counts == 0).sum()), largest=int(counts.max()), smallest=int(counts[counts > 0].min()) if counts.any() else 0)
         rows.append(row | dict(ratio=row['largest'] / max(row['smallest'], 1)) | (dict(cramers_v=association(pd.crosstab(labels, np.array(part[group][:])).to_numpy())) if group and len(set(part[group][:])) > 1 else {}))
     return pd.DataFrame(rows).set_index('split')
