@@ -5,7 +5,6 @@ __all__ = ['RATES', 'candidate_map', 'sensitivity_plot']
 
 # %% ../nbs/11_candidates.ipynb #0f57de39
 import numpy as np
-import pandas as pd
 from matplotlib import rc_context
 
 from .figures import BAND, GREY, PALETTE, STYLE, sheet

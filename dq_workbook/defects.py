@@ -6,8 +6,6 @@ __all__ = ['BLUR', 'DARKNESS', 'QUALITY', 'KEPT', 'PICTURES', 'COPIES', 'PLANTED
            'spoil', 'truth_table', 'check_plan', 'plant', 'plant_count', 'plant_all', 'known']
 
 # %% ../nbs/03_defects.ipynb #a4d3719b
-import io
-
 import numpy as np
 import pandas as pd
 from datasets import DatasetDict

@@ -125,7 +125,7 @@ def transfer_cell(
     """Pretrain once, transfer to every target."""
     weights = None if source is None else pretrain(source(seed) if callable(source) else source, size, model, budget, seed, method)
     tables = [transfer(weights, images, size, mode, model, budget, seed, dataset=name, arm=arm) for name, images in targets.items() for mode in modes]
-    write_table(pd.concat(tables, ignore_index=True).assign(model=lambda t: t.model + f', {method}'), file)
+    write_table(pd.concat(tables, ignore_index=True), file)
 
 # %% ../nbs/09_transfer.ipynb #675e47b8
 def transfer_grid(
@@ -142,7 +142,8 @@ def transfer_grid(
 ):                  # -> predictions table; dataset is the target, model names model, mode and method
     """Pretrain on every variant with every seed, and transfer to every target."""
     cells = [(arm, method, seed) for seed in seeds for method in methods for arm in sources]
-    place = {cell: Path(folder)/'{}-{}-{}.parquet'.format(cell[0].replace(':', '-'), *cell[1:]) for cell in cells}
-    todo = [cell for cell in cells if not place[cell].exists()]
-    in_parallel([delayed(transfer_cell)(place[cell], sources[cell[0]], targets, cell[0], cell[2], size, cell[1], modes, model, budget) for cell in todo], jobs, 'pretrained')
-    return pd.concat([read_table(place[cell]) for cell in cells], ignore_index=True)
+    alike = lambda arm, method: method if sources[arm] is not None else 'untaught' # without a source, all methods are one
+    place = {(arm, method, seed): Path(folder)/f"{arm.replace(':', '-')}-{alike(arm, method)}-{seed}.parquet" for arm, method, seed in cells}
+    todo = {file: cell for cell, file in place.items() if not file.exists()}
+    in_parallel([delayed(transfer_cell)(file, sources[arm], targets, arm, seed, size, method, modes, model, budget) for file, (arm, method, seed) in todo.items()], jobs, 'pretrained')
+    return pd.concat([read_table(file).assign(model=lambda t: t.model + f', {method}') for (_, method, _), file in place.items()], ignore_index=True)
