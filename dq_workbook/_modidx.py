@@ -434,6 +434,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'dq_workbook.suspects.tile_of': ('suspects.html#tile_of', 'dq_workbook/suspects.py')},
             'dq_workbook.sweep': { 'dq_workbook.sweep.check_names': ('sweep.html#check_names', 'dq_workbook/sweep.py'),
                                    'dq_workbook.sweep.check_values': ('sweep.html#check_values', 'dq_workbook/sweep.py'),
+                                   'dq_workbook.sweep.end_with_parent': ('sweep.html#end_with_parent', 'dq_workbook/sweep.py'),
                                    'dq_workbook.sweep.execute': ('sweep.html#execute', 'dq_workbook/sweep.py'),
                                    'dq_workbook.sweep.executor': ('sweep.html#executor', 'dq_workbook/sweep.py'),
                                    'dq_workbook.sweep.expand': ('sweep.html#expand', 'dq_workbook/sweep.py'),

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from joblib import delayed
 from matplotlib import rc_context
+from matplotlib.ticker import LogLocator
 from PIL import Image
 from torch import nn
 from torch.func import functional_call, grad, replace_all_batch_norm_modules_, stack_module_state, vmap
@@ -186,5 +187,9 @@ def growth_plot(
         axes.loglog(table['n'], table['seconds'], marker='o', color=PALETTE['blue'], label='measured')
         axes.loglog(table['n'], table['seconds'].iloc[-1] * table['n'] / table['n'].iloc[-1], color=GREY, linewidth=1, linestyle='--', label='in proportion')
         axes.set(xlabel=what, ylabel='seconds', title=f'cost against {what}')
+        axes.minorticks_off()
+        axes.set_xticks(table['n'], [f'{n:,}' for n in table['n']])
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter('{x:g}')
     figure.legend(*panels[0].get_legend_handles_labels(), loc='outside upper left', ncols=2)
     return figure

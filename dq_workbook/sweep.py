@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['GRID_KEYS', 'STYLE', 'read_grid', 'expand', 'manifest', 'template_path', 'sets_of', 'key', 'parameters_of',
-           'check_names', 'check_values', 'to_html', 'execute', 'finished', 'executor', 'placed', 'plan', 'line',
-           'run_all', 'run', 'row', 'index', 'main']
+           'check_names', 'check_values', 'to_html', 'execute', 'finished', 'end_with_parent', 'executor', 'placed',
+           'plan', 'line', 'run_all', 'run', 'row', 'index', 'main']
 
 # %% ../nbs/13_sweep.ipynb #7ab8e033
 import argparse
@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import re
 import sys
+import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -169,6 +170,13 @@ def finished(
     return record if record.get('status') == 'done' else None
 
 # %% ../nbs/13_sweep.ipynb #d0fd4db2
+def end_with_parent(): # -> None
+    """Let this process end when the one that started it does, even by a kill; it would go on with the next run."""
+    def watch():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+    threading.Thread(target=watch, daemon=True).start()
+
 @contextmanager
 def executor(
     jobs,      # processes on this machine
@@ -179,7 +187,9 @@ def executor(
     Raises ImportError naming the package when Dask is asked for and missing.
     """
     if scheduler is None:
-        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context('spawn')) as pool: yield pool
+        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context('spawn'), initializer=end_with_parent) as pool:
+            try: yield pool
+            finally: pool.shutdown(wait=False, cancel_futures=True) # after an interrupt, runs that wait would be begun
         return
     try: from distributed import Client
     except ImportError: raise ImportError('a scheduler address needs Dask: pip install distributed') from None

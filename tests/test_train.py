@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from dq_workbook import sweep
@@ -57,6 +58,27 @@ def test_a_killed_sweep_goes_on_where_it_stopped_and_ends_the_same(tmp_path):
         shutil.rmtree(folder)
         assert sweep.main([str(grid)]) == 0
         assert whole.equals(read_table(folder/'tables'/'predictions.parquet'))
+    finally:
+        shutil.rmtree(ROOT/'runs'/study, ignore_errors=True)
+        sweep.index()
+
+
+def test_nothing_goes_on_when_the_sweep_alone_is_killed(tmp_path):
+    study = f'test-alone-{os.getpid()}'
+    grid = tmp_path/'grid.yaml'
+    grid.write_text(f'study: {study}\ncommon: {{dataset: digits, budget: smoke, seeds: 4, recipes: [relabel], corrupted: 0, limit: 300, tool: open, peak_lr: 0.006}}\nruns: [{{name: a}}, {{name: b, seed: 1}}]\n')
+    script = f'from dq_workbook.sweep import main; raise SystemExit(main([{str(grid)!r}]))'
+    try:
+        process = subprocess.Popen([sys.executable, '-c', script], cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.time() + 120
+        while not list((ROOT/'runs'/study).glob('a-*/fits/*.predictions.parquet')) and time.time() < end: time.sleep(0.05)
+        workers = [p for p in psutil.Process(process.pid).children(recursive=True) if 'joblib' not in ' '.join(p.cmdline())] # joblib's end by themselves when idle
+        assert len(workers) > 2
+        process.kill()
+        process.wait()
+        _, alive = psutil.wait_procs(workers, timeout=60)
+        assert not alive, alive
+        assert not list((ROOT/'runs'/study).glob('b-*'))
     finally:
         shutil.rmtree(ROOT/'runs'/study, ignore_errors=True)
         sweep.index()
