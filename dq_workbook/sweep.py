@@ -242,7 +242,7 @@ def run_all(
         waiting = {pool.submit(execute, r) for r in todo}
         while waiting:
             done, waiting = wait(waiting, timeout=5, return_when=FIRST_COMPLETED)
-            fits = sum(1 for r in todo for _ in (root()/r['folder']).glob('fits/*.predictions.parquet'))
+            fits = sum(1 for r in todo for kept in ('fits/*.predictions.parquet', 'cells/*.parquet') for _ in (root()/r['folder']).glob(kept))
             bar.set_postfix_str(f'{fits} fits')
             for future in done:
                 records.append(future.result())
