@@ -77,14 +77,14 @@ def measures(
 def probabilities_of(
     predictions, # predictions table
 ):               # -> float array [n, classes]
-    """The probability columns of a predictions table.
+    """The probability columns of a predictions table; empty ones are of another set in the same table, with more classes.
 
     Raises ValueError when there are none, or a row doesn't sum to one.
     """
     columns = [c for c in predictions.columns if c[0] == 'p' and c[1:].isdigit()]
     if not columns: raise ValueError('the predictions hold no probabilities: columns p0, p1, ... are missing')
-    p = predictions[sorted(columns, key=lambda c: int(c[1:]))].to_numpy(float)
-    off = np.abs(p.sum(1) - 1) > 1e-3
+    p = predictions[sorted(columns, key=lambda c: int(c[1:]))].dropna(axis=1, how='all').to_numpy(float)
+    off = ~(np.abs(p.sum(1) - 1) <= 1e-3) # true of NaN, too
     if off.any(): raise ValueError(f'the probabilities of {predictions.id.iloc[off.argmax()]!r} sum to {p.sum(1)[off.argmax()]:.4f}, not 1')
     return p
 
