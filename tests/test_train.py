@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -36,53 +37,51 @@ def test_the_same_seed_in_two_processes_gives_identical_predictions():
     assert first != digest_of_a_fit(4)
 
 
-def test_a_killed_sweep_goes_on_where_it_stopped_and_ends_the_same(tmp_path):
-    study = f'test-kill-{os.getpid()}'
-    grid = tmp_path/'grid.yaml'
-    grid.write_text(f'study: {study}\nruns:\n  - {{name: k, dataset: digits, budget: smoke, seeds: 4, recipes: [relabel], corrupted: 0, limit: 300, tool: open, peak_lr: 0.006}}\n')
+@contextmanager
+def begun(tmp_path, *runs):
+    """A sweep whose first run has finished a fit: its process, grid file and folder, and a function that lists the first run's fits."""
+    grid, folder = tmp_path/'grid.yaml', ROOT/'runs'/f'test-kill-{os.getpid()}'
+    common = '{dataset: digits, budget: smoke, seeds: 4, recipes: [relabel], corrupted: 0, limit: 300, tool: open, peak_lr: 0.006}'
+    grid.write_text(f'study: {folder.name}\ncommon: {common}\nruns: [{", ".join(runs)}]\n')
     script = f'from dq_workbook.sweep import main; raise SystemExit(main([{str(grid)!r}]))'
+    fits = lambda: list(folder.glob('k-*/fits/*.predictions.parquet'))
     try:
         process = subprocess.Popen([sys.executable, '-c', script], cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        fits = lambda: list((ROOT/'runs'/study).glob('k-*/fits/*.predictions.parquet'))
         end = time.time() + 120
         while not fits() and time.time() < end: time.sleep(0.05)
+        yield process, grid, folder, fits
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        sweep.index()
+
+
+def test_a_killed_sweep_goes_on_where_it_stopped_and_ends_the_same(tmp_path):
+    with begun(tmp_path, '{name: k}') as (process, grid, folder, fits):
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         kept = {f.name: (f.stat().st_mtime_ns, hashlib.sha256(f.read_bytes()).hexdigest()) for f in fits()}
         assert 0 < len(kept) < 8, 'the kill came too late or too early'
-        assert not any(sweep.finished(f) for f in (ROOT/'runs'/study).glob('k-*'))
+        assert not any(sweep.finished(f) for f in folder.glob('k-*'))
         assert sweep.main([str(grid)]) == 0
         now = {f.name: (f.stat().st_mtime_ns, hashlib.sha256(f.read_bytes()).hexdigest()) for f in fits()}
         assert len(now) == 8 and kept.items() <= now.items(), 'a finished fit was made again'
-        folder = next((ROOT/'runs'/study).glob('k-*'))
-        whole = read_table(folder/'tables'/'predictions.parquet')
-        shutil.rmtree(folder)
+        run = next(folder.glob('k-*'))
+        whole = read_table(run/'tables'/'predictions.parquet')
+        shutil.rmtree(run)
         assert sweep.main([str(grid)]) == 0
-        assert whole.equals(read_table(folder/'tables'/'predictions.parquet'))
-    finally:
-        shutil.rmtree(ROOT/'runs'/study, ignore_errors=True)
-        sweep.index()
+        assert whole.equals(read_table(run/'tables'/'predictions.parquet'))
 
 
 def test_nothing_goes_on_when_the_sweep_alone_is_killed(tmp_path):
-    study = f'test-alone-{os.getpid()}'
-    grid = tmp_path/'grid.yaml'
-    grid.write_text(f'study: {study}\ncommon: {{dataset: digits, budget: smoke, seeds: 4, recipes: [relabel], corrupted: 0, limit: 300, tool: open, peak_lr: 0.006}}\nruns: [{{name: a}}, {{name: b, seed: 1}}]\n')
-    script = f'from dq_workbook.sweep import main; raise SystemExit(main([{str(grid)!r}]))'
-    try:
-        process = subprocess.Popen([sys.executable, '-c', script], cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        end = time.time() + 120
-        while not list((ROOT/'runs'/study).glob('a-*/fits/*.predictions.parquet')) and time.time() < end: time.sleep(0.05)
-        workers = [p for p in psutil.Process(process.pid).children(recursive=True) if {'spawn_main', 'ipykernel_launcher'} & set(re.findall(r'\w+', ' '.join(p.cmdline())))] # joblib's end by themselves when idle
+    with begun(tmp_path, '{name: k}', '{name: l, seed: 1}') as (process, _, folder, _):
+        ours = {'spawn_main', 'ipykernel_launcher'} # joblib's processes end by themselves when idle
+        workers = [p for p in psutil.Process(process.pid).children(recursive=True) if ours & set(re.findall(r'\w+', ' '.join(p.cmdline())))]
         assert len(workers) == 2, 'a worker and its kernel'
         process.kill()
         process.wait()
         _, alive = psutil.wait_procs(workers, timeout=60)
         assert not alive, alive
-        assert not list((ROOT/'runs'/study).glob('b-*'))
-    finally:
-        shutil.rmtree(ROOT/'runs'/study, ignore_errors=True)
-        sweep.index()
+        assert not list(folder.glob('l-*'))
 
 
 def test_two_arms_differ_in_their_data_alone(monkeypatch):
