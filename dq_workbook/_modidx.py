@@ -408,6 +408,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'dq_workbook.speed.Tutorial': ('speed.html#tutorial', 'dq_workbook/speed.py'),
                                    'dq_workbook.speed.Tutorial.on_before_batch_transfer': ( 'speed.html#tutorial.on_before_batch_transfer',
                                                                                             'dq_workbook/speed.py'),
+                                   'dq_workbook.speed.Tutorial.predict_step': ('speed.html#tutorial.predict_step', 'dq_workbook/speed.py'),
                                    'dq_workbook.speed.accuracies': ('speed.html#accuracies', 'dq_workbook/speed.py'),
                                    'dq_workbook.speed.core_peak': ('speed.html#core_peak', 'dq_workbook/speed.py'),
                                    'dq_workbook.speed.grid_seconds': ('speed.html#grid_seconds', 'dq_workbook/speed.py'),

@@ -8,6 +8,7 @@ __all__ = ['Pictures', 'Tutorial', 'Backbone', 'stock_fit', 'accuracies', 'race'
 import tempfile
 import time
 import warnings
+from functools import partial
 
 import pandas as pd
 import torch
@@ -26,7 +27,7 @@ from .measure import SIDE, backbone, spread
 from .pixels import pixels
 from .probe import PROBE
 from .rows import class_names, limited
-from .train import BUDGETS, FP32, MODEL, Classifier, build, fit_grid, frozen, input_size, one_core, predict, trainer
+from .train import BUDGETS, FP32, MODEL, Classifier, build, fit_grid, frozen, input_size, one_core, trainer
 
 # %% ../nbs/15_speed.ipynb #7abde599
 class Pictures(torch.utils.data.Dataset):
@@ -49,6 +50,8 @@ class Tutorial(Classifier):
 
     def on_before_batch_transfer(self, batch, _): return batch
 
+    def predict_step(self, batch, _): return self.model(batch[0]).argmax(1)
+
 class Backbone(nn.Module):
     """The probe's backbone, frozen, asked anew for every picture."""
 
@@ -66,7 +69,7 @@ def stock_fit(
     seed=0,         # of weights, order and augmentation
     peak_lr=None,   # peak learning rate; None is the budget's
     workers=0,      # processes of the DataLoader
-):                  # -> (predictions table of `test`, seconds that the training steps took)
+):                  # -> (DataFrame seed, label, predicted of `test`; seconds that training and prediction took)
     """One fit by the loop of the tutorials."""
     size, n = input_size(images, BUDGETS[budget]['size']), len(class_names(images))
     protocol = {**frozen(budget, model, size, peak_lr), 'precision': FP32}
@@ -77,11 +80,11 @@ def stock_fit(
         network = build(model, n, size).to(memory_format=torch.contiguous_format)
         if model == PROBE: network = nn.Sequential(Backbone(), network)
         train, test = (pixels(images[split], side) for split in ('train', 'test'))
-        loader = DataLoader(Pictures(train, shift), protocol['batch'], shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0)
-        module, start = Tutorial(network, protocol, seed), time.perf_counter()
-        trainer(protocol, epochs=-1).fit(module, loader)
-        seconds = time.perf_counter() - start
-        return predict(network, test, FP32, model=model, arm='stock', seed=seed, dataset=''), seconds
+        loader = partial(DataLoader, batch_size=protocol['batch'], num_workers=workers, persistent_workers=workers > 0)
+        module, loop, start = Tutorial(network, protocol, seed), trainer(protocol, epochs=-1), time.perf_counter()
+        loop.fit(module, loader(Pictures(train, shift), shuffle=True, drop_last=True))
+        predicted = torch.cat(loop.predict(module, loader(Pictures(test, 0))))
+        return pd.DataFrame(dict(seed=seed, label=test.labels, predicted=predicted)), time.perf_counter() - start
 
 # %% ../nbs/15_speed.ipynb #d5643600
 def accuracies(

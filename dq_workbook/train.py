@@ -233,7 +233,7 @@ def trainer(
 def outputs(
     model,     # model
     source,    # Pixels or Vectors
-    batch=512, # images at a time
+    batch=128, # images at a time; many more don't fit a core's cache
 ):             # -> float32 tensor [n, d], on the CPU
     """What a model in evaluation mode makes of the images."""
     device = next(model.eval().parameters()).device
