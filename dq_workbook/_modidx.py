@@ -284,6 +284,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'dq_workbook.paper.effects_table': ('paper.html#effects_table', 'dq_workbook/paper.py'),
                                    'dq_workbook.paper.experiments': ('paper.html#experiments', 'dq_workbook/paper.py'),
                                    'dq_workbook.paper.extremes': ('paper.html#extremes', 'dq_workbook/paper.py'),
+                                   'dq_workbook.paper.fault_figures': ('paper.html#fault_figures', 'dq_workbook/paper.py'),
                                    'dq_workbook.paper.figures_tex': ('paper.html#figures_tex', 'dq_workbook/paper.py'),
                                    'dq_workbook.paper.headline_numbers': ('paper.html#headline_numbers', 'dq_workbook/paper.py'),
                                    'dq_workbook.paper.macro_name': ('paper.html#macro_name', 'dq_workbook/paper.py'),

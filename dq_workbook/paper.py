@@ -3,8 +3,8 @@
 # %% auto #0
 __all__ = ['DIGITS', 'SPECIAL', 'experiments', 'together', 'macro_name', 'tex', 'quoted', 'headline_numbers', 'main_baseline',
            'contrasts', 'tally', 'extremes', 'recall_numbers', 'sizes', 'numbers', 'numbers_tex', 'table_tex',
-           'effects_table', 'recovered_table', 'summary_table', 'tables_tex', 'effect_figures', 'slice_figures',
-           'recall_figures', 'figures_tex', 'write', 'compile', 'main']
+           'effects_table', 'recovered_table', 'summary_table', 'tables_tex', 'effect_figures', 'fault_figures',
+           'slice_figures', 'recall_figures', 'figures_tex', 'write', 'compile', 'main']
 
 # %% ../nbs/14_paper.ipynb #efdb4bd1
 import argparse
@@ -272,6 +272,18 @@ def effect_figures(
             figures[f'effects-{study}-{slice}-{start // most + 1}'] = effect_plot(part, panels=('run', 'dataset', 'model'), columns=1), caption
     return figures
 
+# %% ../nbs/14_paper.ipynb #94e3df29
+def fault_figures(
+    effects,       # effects of all runs
+):                 # -> dict file stem -> (Figure, caption)
+    """Heat maps of targets by faults, for the studies with an arm `clean`."""
+    rows = main_baseline(effects[(effects['metric'] == 'accuracy') & (effects['slice'] == 'test')])
+    rows = rows[rows['run'].isin(rows['run'][rows['arm'] == 'clean']) & (rows['arm'] != 'nothing') & ~rows['arm'].str.startswith('random:')]
+    names = rows['run'].str.split('/')
+    turned = rows.assign(study=names.str[0], slice=names.str[-1], arm=rows['dataset'], dataset=rows['arm'] + ' minus ' + rows['baseline'], model=rows['model'].str.replace(', ', '\n', n=1))
+    caption = 'What faults of the source cost on other sets (clean), and what repairs win back, in the study {}, with 95 % intervals.'
+    return {f'faults-{name}': (slice_heatmap(part), caption.format(name)) for name, part in turned.groupby('study')}
+
 # %% ../nbs/14_paper.ipynb #84e3d698
 def slice_figures(
     effects,       # effects of all runs
@@ -307,7 +319,7 @@ def write(
 ):                 # -> sorted list of the Paths written
     """Write numbers.tex, tables/ and figures/ of the article; what an earlier call left there goes."""
     out, effects = root() / out, together(found, 'effects')
-    figures = effect_figures(contrasts(found)) | slice_figures(effects) | recall_figures(together(found, 'recovered'))
+    figures = effect_figures(contrasts(found)) | fault_figures(effects) | slice_figures(effects) | recall_figures(together(found, 'recovered'))
     figures = {re.sub('[^A-Za-z0-9]+', '-', stem): drawn for stem, drawn in figures.items()}
     texts = {'numbers.tex': numbers_tex(numbers(found)), **{f'tables/{name}': text for name, text in tables_tex(found).items()},
              'figures/figures.tex': figures_tex({stem: caption for stem, (_, caption) in figures.items()})}

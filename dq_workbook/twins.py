@@ -106,11 +106,12 @@ SOFT = 0.05   # change of evidence that takes a score from 0.5 to 0.73
 def by_chance(
     evidence, # float array [m] of candidates
 ):            # -> function of evidence that gives the number of false twins expected from there on
-    """What chance does to the evidence, from the bulk of the candidates."""
+    """What chance does to the evidence, from the bulk of the candidates; at most one more than are seen."""
     part = min(0.25, 0.8 * np.mean(evidence > -1)) # where few were looked at, the tail begins higher
     quarter, twelfth = np.quantile(evidence, [1 - part, 1 - 0.32 * part])
     scale = max(twelfth - quarter, 1e-3) * SHAPE / (0.32**-SHAPE - 1)
-    return lambda value: part * len(evidence) * genpareto.sf(value, SHAPE, quarter, scale)
+    order = np.sort(evidence)
+    return lambda value: np.minimum(part * len(evidence) * genpareto.sf(value, SHAPE, quarter, scale), 1 + len(order) - np.searchsorted(order, value))
 
 def threshold_by_chance(
     evidence,     # float array [m] of candidates
@@ -154,7 +155,7 @@ def pair_findings(
 
 # %% ../nbs/03_twins.ipynb #f722011a
 MANY = 20_000 # candidates from which only a part is looked at
-PART = 0.4    # share that is
+PART = 0.25   # share that is
 
 def alike(
     thumbs,  # uint8 array [n, 32, 32, 3]
