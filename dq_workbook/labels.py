@@ -120,7 +120,7 @@ def label_findings(
     if len(classes) < 2: return pd.DataFrame()
     p = label_probabilities(features, labels, seed)
     doubt = 1 - p[np.arange(len(p)), labels]
-    wanted = num_label_issues(labels, p, estimation_method='off_diagonal_calibrated')
+    wanted = num_label_issues(labels, p)
     limit = np.sort(doubt)[::-1][wanted - 1] if wanted else 1.1
     issue = (doubt >= limit) & (p.argmax(1) != labels)
     score = np.interp(doubt, [0, min(limit, 1), max(limit, 1) + 1e-6], [0, 0.5, 1])
