@@ -274,11 +274,10 @@ def effect_figures(
 
 # %% ../nbs/14_paper.ipynb #94e3df29
 def fault_figures(
-    effects,       # effects of all runs
+    main,          # table from contrasts()
 ):                 # -> dict file stem -> (Figure, caption)
     """Heat maps of targets by faults, for the studies with an arm `clean`."""
-    rows = main_baseline(effects[(effects['metric'] == 'accuracy') & (effects['slice'] == 'test')])
-    rows = rows[rows['run'].isin(rows['run'][rows['arm'] == 'clean']) & (rows['arm'] != 'nothing') & ~rows['arm'].str.startswith('random:')]
+    rows = main[main['run'].isin(main['run'][main['arm'] == 'clean']) & (main['arm'] != 'nothing') & ~main['control']]
     names = rows['run'].str.split('/')
     turned = rows.assign(study=names.str[0], slice=names.str[-1], arm=rows['dataset'], dataset=rows['arm'] + ' minus ' + rows['baseline'], model=rows['model'].str.replace(', ', '\n', n=1))
     caption = 'What faults of the source cost on other sets (clean), and what repairs win back, in the study {}, with 95 % intervals.'
@@ -318,8 +317,8 @@ def write(
     out,           # folder of the article, relative to the project's root or absolute
 ):                 # -> sorted list of the Paths written
     """Write numbers.tex, tables/ and figures/ of the article; what an earlier call left there goes."""
-    out, effects = root() / out, together(found, 'effects')
-    figures = effect_figures(contrasts(found)) | fault_figures(effects) | slice_figures(effects) | recall_figures(together(found, 'recovered'))
+    out, main = root() / out, contrasts(found)
+    figures = effect_figures(main) | fault_figures(main) | slice_figures(together(found, 'effects')) | recall_figures(together(found, 'recovered'))
     figures = {re.sub('[^A-Za-z0-9]+', '-', stem): drawn for stem, drawn in figures.items()}
     texts = {'numbers.tex': numbers_tex(numbers(found)), **{f'tables/{name}': text for name, text in tables_tex(found).items()},
              'figures/figures.tex': figures_tex({stem: caption for stem, (_, caption) in figures.items()})}

@@ -52,6 +52,7 @@ class Tutorial(Classifier):
 
     def predict_step(self, batch, _): return self.model(batch[0]).argmax(1)
 
+# %% ../nbs/15_speed.ipynb #b987d334
 class Backbone(nn.Module):
     """The probe's backbone, frozen, asked anew for every picture."""
 
