@@ -14,7 +14,7 @@ from cleanlab.filter import find_label_issues
 from datasets import DatasetDict, concatenate_datasets
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from .audit import audit, native_outputs, read_features, read_similar
+from .audit import SEARCH, audit, native_outputs, read_features, read_similar
 from .calibrate import recalled
 from .defects import known, plant
 from .labels import features_for_labels, out_of_fold
@@ -81,7 +81,8 @@ def fastdup_alone(
     return recalled(set(zip(one, two)), truth)
 
 # %% ../nbs/15_bench.ipynb #50492a3b
-TIMED = {'open': lambda images: audit(images, 'open'), 'fastdup': lambda images: audit(images, 'fastdup'), 'fastdup alone': lambda images: native_outputs(contents(images['train']), tempfile.mkdtemp())}
+TIMED = {'open': lambda images: audit(images, 'open'), 'fastdup': lambda images: audit(images, 'fastdup'),
+         **{name: lambda images, search=search: native_outputs(contents(images['train']), tempfile.mkdtemp(), search) for name, search in {'fastdup alone': SEARCH, 'fastdup alone, exact': 'Flat'}.items()}}
 
 def timed(
     images, # DatasetDict

@@ -92,7 +92,7 @@ def shortcut_findings(
     enough = np.bincount(labels)[labels] >= 6 if len(labels) else np.zeros(0, bool)
     if len(np.unique(labels[enough])) < 2: return pd.DataFrame()
     table, labels, cues = table[enough], np.unique(labels[enough], return_inverse=True)[1], cues_of(table[enough], thumbs, rows[enough])
-    p = cross_val_predict(trees(seed), np.concatenate(list(cues.values()), 1), labels, cv=StratifiedKFold(3, shuffle=True, random_state=seed), method='predict_proba', n_jobs=2 if len(labels) > 5000 else 1)
+    p = cross_val_predict(trees(seed), np.concatenate(list(cues.values()), 1), labels, cv=StratifiedKFold(3, shuffle=True, random_state=seed), method='predict_proba')
     own, kappa = p[np.arange(len(p)), labels], cohen_kappa_score(labels, p.argmax(1))
     return pd.DataFrame(dict(id=table.id, kind='shortcut', score=own, flagged=(own >= 0.5) & (kappa >= STRONG)))
 

@@ -165,9 +165,9 @@ def alike(
     """A cheap guess at what `same_picture` will say."""
     dot = lambda a, b: np.einsum('nd,nd->n', a, b)
     def some(one, two):
-        once, where = np.unique(one, return_inverse=True)
-        plain, mirror, other = coarse(thumbs[once])[where], mirrored(thumbs[once])[where], coarse(thumbs[two])
-        return np.maximum(dot(plain, other), dot(mirror, other)) + 1.5 * dot(single(vectors[one]), single(vectors[two]))
+        (once, one), (others, two) = (np.unique(side, return_inverse=True) for side in (one, two))
+        plain, mirror, other = coarse(thumbs[once])[one], mirrored(thumbs[once])[one], coarse(thumbs[others])[two]
+        return np.maximum(dot(plain, other), dot(mirror, other)) + 1.5 * dot(single(vectors[once])[one], single(vectors[others])[two])
     return np.concatenate([some(*pairs[start:start + 4096].T) for start in range(0, len(pairs), 4096)])
 
 def evidence_of(
