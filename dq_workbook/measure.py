@@ -223,9 +223,10 @@ def side_by_side(
 ):        # -> generator of what it gives for some images each, in their order
     """Work on images with as many threads as torch would use, each of one core: torch's own wait for each other."""
     threads = torch.get_num_threads()
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for some in raws.batches(PART): yield from pool.map(work, [some[start:start + FEW] for start in range(0, len(some), FEW)])
-    torch.set_num_threads(threads) # what a thread sets counts for those that start later
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for some in raws.batches(4 * threads * FEW): yield from pool.map(work, [some[start:start + FEW] for start in range(0, len(some), FEW)])
+    finally: torch.set_num_threads(threads) # what a thread sets counts for those that start later
 
 # %% ../nbs/03_measure.ipynb #9aed67a9
 def embed(
