@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['TWINS', 'ALIKE', 'MARKS', 'BLEMISHES', 'names_in', 'share', 'recovered_kind', 'recovered', 'recalled',
-           'recall_by_alteration', 'threshold_for', 'calibrate', 'held_to', 'trusted']
+           'recall_by_alteration', 'false_flags', 'threshold_for', 'calibrate', 'held_to', 'trusted']
 
 # %% ../nbs/05_calibrate.ipynb #bc845257
 import numpy as np
@@ -82,6 +82,16 @@ def recall_by_alteration(
     """What share of the copies an auditor finds, by alteration."""
     pairs = findings[findings.flagged.astype(bool) & findings.kind.isin(TWINS)]
     return recalled(set(zip(pairs.id, pairs.other)), truth)
+
+def false_flags(
+    findings, # findings table
+    truth,    # truth table of altered copies
+):            # -> dict: flagged (pairs), and false, false_low, false_high, the share of them that joins neither a copy and its source nor two copies of one
+    """What share of flagged pairs is false, or a twin that the set had before."""
+    pairs = findings[findings.flagged.astype(bool) & findings.kind.isin(TWINS)]
+    source = dict(zip(truth.id, truth.other))
+    one, two = (pairs[side].map(source).fillna(pairs[side]) for side in ('id', 'other'))
+    return dict(flagged=len(pairs), **dict(zip(('false', 'false_low', 'false_high'), share(int((one != two).sum()), len(pairs)))))
 
 # %% ../nbs/05_calibrate.ipynb #f932859f
 def threshold_for(

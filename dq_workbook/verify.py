@@ -85,7 +85,7 @@ def located(
 ):        # -> float tensor [n, 2, 3], where the second picture has to be looked at to see the first
     """The best scale and shift."""
     at = lambda pictures, share: spectrum(moved(pictures, share * torch.eye(3)[:2].expand(len(pictures), 2, 3))[0])
-    one, two = ([at(grey(side), share) for share in SCALES] for side in (a, b))
+    one, two = ([at(side, share) for share in SCALES] for side in (grey(a), grey(b)))
     best, shift = torch.stack([torch.stack(fits(one[i], two[j]).max(1), 1) for i, j in PLANS], 1).unbind(2)
     plan = best.argmax(1)
     shift, scale = shift[torch.arange(len(a)), plan].long(), torch.tensor(SCALES)[torch.tensor(PLANS)[plan]]

@@ -1,9 +1,10 @@
 """The auditors: a fastdup that is missing or has expired, and what both find of defects whose truth is known."""
 import pytest
+from pandas.testing import assert_frame_equal
 from PIL import Image
 
 from dq_workbook import audit as room
-from dq_workbook.audit import FastdupUnavailable, audit, available, call_worker, resolve
+from dq_workbook.audit import FastdupUnavailable, audit, available, call_worker, resolve, worker_python
 from dq_workbook.calibrate import recovered
 from dq_workbook.data import load
 from dq_workbook.defects import plant_all
@@ -75,9 +76,20 @@ def test_a_set_of_hardly_any_images_is_audited(n):
     assert found.id.nunique() == n + 1 and not found.flagged.all()
 
 
-def test_fastdup_twice_gives_the_same_embeddings(planted, tmp_path):
+def test_fastdup_twice_gives_the_same_neighbours(planted, tmp_path):
     if not available()[0]: pytest.skip('fastdup does not run here')
     (tmp_path/'images').mkdir()
     for k, raw in enumerate(contents(planted[0]['train'])): (tmp_path/'images'/f'{k:05d}.png').write_bytes(raw)
-    for name in 'ab': call_worker(tmp_path/'images', tmp_path/name)
-    assert (tmp_path/'a'/'atrain_features.dat').read_bytes() == (tmp_path/'b'/'atrain_features.dat').read_bytes()
+    for name in 'ab': call_worker(tmp_path/'images', tmp_path/name, 'Flat')
+    for file in ('similarity.csv', 'outliers.csv', 'atrain_features.dat'): assert (tmp_path/'a'/file).read_bytes() == (tmp_path/'b'/file).read_bytes()
+
+
+def test_an_audit_with_fastdup_says_the_same_when_nothing_is_remembered(planted, tmp_path, monkeypatch):
+    if not available()[0]: pytest.skip('fastdup does not run here')
+    monkeypatch.setenv('DQ_FASTDUP_PYTHON', str(worker_python()))
+    found = []
+    for name in 'ab':
+        monkeypatch.setattr(room, 'root', lambda: tmp_path/name) # a folder of its own for what fastdup gives
+        found.append(audit(planted[0], 'fastdup', kinds=['exact_duplicate', 'near_duplicate', 'leak', 'outlier']))
+        assert list((tmp_path/name/'data'/'cache').glob('fastdup-*'))
+    assert_frame_equal(*found, check_exact=True)

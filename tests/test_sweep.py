@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from dq_workbook import sweep
-from dq_workbook.audit import available, worker_python
+from dq_workbook.audit import SEARCH, available, worker_python
 from dq_workbook.data import load
 from dq_workbook.record import read_table
 from dq_workbook.rows import append, contents
@@ -112,7 +112,7 @@ def test_a_run_connects_to_nothing_but_this_machine(study, tmp_path):
 def test_fastdup_opens_no_connection_from_native_code_either(tmp_path):
     (tmp_path/'images').mkdir()
     for k in range(8): Image.effect_noise((64, 64), 20 + 10 * k).save(tmp_path/'images'/f'{k}.png')
-    subprocess.run(['strace', '-f', '-e', 'trace=connect,sendto', '-o', tmp_path/'calls.txt', worker_python(), ROOT/'dq_workbook'/'fastdup_worker.py', tmp_path/'images', tmp_path/'out', 'HNSW32'], capture_output=True)
+    subprocess.run(['strace', '-f', '-e', 'trace=connect,sendto', '-o', tmp_path/'calls.txt', worker_python(), ROOT/'dq_workbook'/'fastdup_worker.py', tmp_path/'images', tmp_path/'out', SEARCH], capture_output=True)
     calls = (tmp_path/'calls.txt').read_text()
     assert 'exited with' in calls and 'AF_INET' not in calls, calls
 
