@@ -106,7 +106,7 @@ def race(
     run = lambda some: [stock_fit(images, model, budget, seed, workers=workers) for seed in some]
     arms = dict(raw=images, **{f'part{k}': limited(images, int(0.9 * len(images['train'])), k) for k in (1, 2)})
     before, start = run(range(stock // 2)), time.perf_counter()
-    predictions, _ = fit_grid(arms, list(range(seeds)), tempfile.mkdtemp(), model=model, budget=budget)
+    with tempfile.TemporaryDirectory() as folder: predictions, _ = fit_grid(arms, list(range(seeds)), folder, model=model, budget=budget)
     took = time.perf_counter() - start
     fits = before + run(range(stock // 2, stock))
     seen, stock_s = BUDGETS[budget]['steps'] * BUDGETS[budget]['batch'], sum(seconds for _, seconds in fits)
@@ -178,7 +178,7 @@ def grid_seconds(
 ):                  # -> float
     """How long some fits take, all at once, in a new folder."""
     start = time.perf_counter()
-    fit_grid({'raw': images}, list(range(fits)), tempfile.mkdtemp(), model=model, budget=budget)
+    with tempfile.TemporaryDirectory() as folder: fit_grid({'raw': images}, list(range(fits)), folder, model=model, budget=budget)
     return time.perf_counter() - start
 
 @rc_context(STYLE)
