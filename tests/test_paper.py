@@ -108,6 +108,19 @@ def test_an_article_without_planted_defects_says_so(runs):
     assert values['WeakestRecall'] == 'not measured'
 
 
+def test_an_article_quotes_the_bench_of_the_audit_or_says_there_is_none(runs, article):
+    assert paper.audit_bench(runs) is None
+    assert r'\newcommand{\LeakRate}{not measured}' in (article / 'numbers.tex').read_text()
+    folder = runs / 'bench-audit' / 'audit-0'
+    write_table(pd.DataFrame([dict(dataset='digits', tool=tool, alteration='mirror', n=100, recall=recall, false=false) for tool, recall, false in (('open', .98, .01), ('fastdup alone', .5, np.nan))]), folder / 'tables' / 'alterations.parquet')
+    write_table(pd.DataFrame([dict(dataset='digits', labels='noisy', method='audit', n=200, n_wrong=20, precision=.8, recall=.9, f1=.85, average_precision=.912)]), folder / 'tables' / 'labels.parquet')
+    shares = {f'{name}{part}': at for name in ('twin_recall', 'false_alarms', 'leak_rate') for part, at in (('', .0629), ('_low', .0596), ('_high', .0663))}
+    (folder / 'run.json').write_text(json.dumps(dict(study='bench-audit', status='done', headline=dict(shares, judged=219))))
+    paper.write(paper.experiments(runs), article, paper.audit_bench(runs))
+    assert r'\newcommand{\LeakRate}{6.3 \% [6.0, 6.6]}' in (article / 'numbers.tex').read_text()
+    assert '98' in (article / 'tables' / 'altered.tex').read_text() and '91.2' in (article / 'tables' / 'labels.tex').read_text()
+
+
 def test_generated_files_are_ignored_by_git():
     if not (root() / '.git').exists():
         pytest.skip('no git checkout')
