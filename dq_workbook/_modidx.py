@@ -68,7 +68,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'dq_workbook.calibrate.names_in': ('calibrate.html#names_in', 'dq_workbook/calibrate.py'),
                                        'dq_workbook.calibrate.recall_by_alteration': ( 'calibrate.html#recall_by_alteration',
                                                                                        'dq_workbook/calibrate.py'),
-                                       'dq_workbook.calibrate.recalled': ('calibrate.html#recalled', 'dq_workbook/calibrate.py'),
                                        'dq_workbook.calibrate.recovered': ('calibrate.html#recovered', 'dq_workbook/calibrate.py'),
                                        'dq_workbook.calibrate.recovered_kind': ( 'calibrate.html#recovered_kind',
                                                                                  'dq_workbook/calibrate.py'),

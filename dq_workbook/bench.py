@@ -17,7 +17,6 @@ from datasets import DatasetDict, concatenate_datasets
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from .audit import SEARCH, audit, native_outputs, read_features, read_similar
-from .calibrate import recalled
 from .defects import known, plant
 from .labels import features_for_labels, out_of_fold
 from .measure import embed, survey
@@ -72,15 +71,15 @@ def bench_planted(
 ALONE = 0.9 # cosine from which fastdup calls two pictures near duplicates
 
 def fastdup_alone(
-    out,    # folder of fastdup's outputs
-    ids,    # ids of all images, in the order of the files
-    truth,  # truth table with other and alteration
-):          # -> DataFrame: alteration, n, found, recall, low, high
-    """What share of altered copies fastdup joins to their sources."""
+    out, # folder of fastdup's outputs
+    ids, # ids of all images, in the order of the files
+):       # -> DataFrame id, other, kind, flagged, each pair once
+    """The pairs that fastdup calls near duplicates."""
     files, _ = read_features(Path(out))
     similar = read_similar(Path(out), files).query('distance >= @ALONE')
-    one, two = (np.array(ids, object)[similar[end].to_numpy(int)] for end in ('one', 'two'))
-    return recalled(set(zip(one, two)), truth)
+    pairs = np.unique(np.sort(similar[['one', 'two']].to_numpy(int), axis=1), axis=0)
+    one, two = np.array(ids, object)[pairs].T
+    return pd.DataFrame(dict(id=two, other=one, kind='near_duplicate', flagged=True))
 
 # %% ../nbs/15_bench.ipynb #50492a3b
 def run_alone(
