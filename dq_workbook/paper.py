@@ -257,7 +257,7 @@ def altered_table(
     whole = pd.concat([recalls, false], ignore_index=True)
     whole = whole.assign(**{name: pd.Categorical(whole[name], whole[name].unique()) for name in ('tool', 'alteration', 'dataset')})
     wide = 100 * whole.pivot(index=['tool', 'alteration'], columns='dataset', values='recall')
-    return wide.set_axis(wide.columns.astype(str), axis=1).rename_axis(['auditor', f"copies, {recalls['n'].min()} each"]).map('{:.0f}'.format).reset_index().astype(str)
+    return wide.set_axis(wide.columns.astype(str), axis=1).rename_axis(['auditor', f"copies, {recalls['n'].min()} each"]).map('{:.0f}'.format).replace('nan', '--').reset_index().astype(str)
 
 def labels_table(
     bench,         # from audit_bench()
