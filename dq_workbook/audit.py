@@ -36,11 +36,11 @@ def measured(
     table, # survey of readable images
 ):         # -> dict: kind -> (float array, robust standard deviations towards the bad side; bool array, whether it is bad in absolute terms, too)
     """How dark, bright, flat, blurred, coarse and odd the images are, next to the others of the set."""
-    mean, deviation, coarse, blocks = (table[column].to_numpy(float) for column in ('mean', 'deviation', 'coarseness', 'blockiness'))
+    mean, deviation, darkest, brightest, coarse, blocks = (table[column].to_numpy(float) for column in ('mean', 'deviation', 'darkest', 'brightest', 'coarseness', 'blockiness'))
     size, aspect = np.log(table.width * table.height).to_numpy(float), np.log(table.width / table.height).to_numpy(float)
     far = lambda value: np.abs(value - np.median(value))
     return dict(
-        dark=(-robust_z(np.log(mean + 4)), mean < 70), bright=(-robust_z(np.log(259 - mean)), mean > 185), low_contrast=(-robust_z(np.log(deviation + 2)), deviation < 30),
+        dark=(-robust_z(np.log(brightest + 4)), mean < 70), bright=(-robust_z(np.log(259 - darkest)), mean > 185), low_contrast=(-robust_z(np.log(deviation + 2)), deviation < 30),
         blurry=(np.maximum(-robust_z(table.edge.to_numpy()), -robust_z(table.detail.to_numpy())), deviation > 2),
         compressed=(np.maximum(robust_z(coarse), robust_z(blocks)), (coarse > np.log(60)) | (blocks > 0.3)),
         odd_size=(np.abs(robust_z(size)), far(size) > np.log(2)), odd_aspect=(np.abs(robust_z(aspect)), far(aspect) > np.log(1.5)))

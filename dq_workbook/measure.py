@@ -61,7 +61,7 @@ def blockiness(
 
 # %% ../nbs/03_measure.ipynb #f8e2d949
 THUMB = 32 # side of a thumbnail in pixels
-MEASURED = ('sha', 'mean', 'deviation', 'edge', 'detail', 'coarseness', 'blockiness', 'width', 'height', 'bytes', 'error')
+MEASURED = ('sha', 'mean', 'deviation', 'darkest', 'brightest', 'edge', 'detail', 'coarseness', 'blockiness', 'width', 'height', 'bytes', 'error')
 
 def look(
     raw, # bytes of an image file
@@ -72,8 +72,8 @@ def look(
     small, grey = picture.resize((THUMB, THUMB), Image.Resampling.BOX if min(picture.size) > 64 else Image.Resampling.BICUBIC), picture.convert('L')
     blocks = blockiness(np.asarray(grey.crop((0, 0, *np.minimum(grey.size, 256))), float))
     grey = np.asarray(grey.resize((64, 64), Image.Resampling.BILINEAR) if min(grey.size) > 64 else grey, float)
-    edge, detail = sharpness(grey)
-    return dict(sha=digest(picture.tobytes(), list(picture.size)), thumb=np.asarray(small, 'uint8'), mean=grey.mean(), deviation=grey.std(), edge=edge, detail=detail,
+    (edge, detail), (darkest, brightest) = sharpness(grey), np.percentile(grey, [1, 99])
+    return dict(sha=digest(picture.tobytes(), list(picture.size)), thumb=np.asarray(small, 'uint8'), mean=grey.mean(), deviation=grey.std(), darkest=darkest, brightest=brightest, edge=edge, detail=detail,
                 coarseness=coarseness(raw), blockiness=blocks, width=picture.width, height=picture.height, bytes=len(raw))
 
 # %% ../nbs/03_measure.ipynb #86d372a0
