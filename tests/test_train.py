@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -75,13 +75,17 @@ def test_a_killed_sweep_goes_on_where_it_stopped_and_ends_the_same(tmp_path):
 def test_nothing_goes_on_when_the_sweep_alone_is_killed(tmp_path):
     with begun(tmp_path, '{name: k}', '{name: l, seed: 1}') as (process, _, folder, _):
         ours = {'spawn_main', 'ipykernel_launcher'} # joblib's processes end by themselves when idle
-        workers = [p for p in psutil.Process(process.pid).children(recursive=True) if ours & set(re.findall(r'\w+', ' '.join(p.cmdline())))]
+        family = psutil.Process(process.pid).children(recursive=True)
+        workers = [p for p in family if ours & set(re.findall(r'\w+', ' '.join(p.cmdline())))]
         assert len(workers) == 2, 'a worker and its kernel'
         process.kill()
         process.wait()
         _, alive = psutil.wait_procs(workers, timeout=60)
         assert not alive, alive
         assert not list(folder.glob('l-*'))
+        for child in family: # a fit that was going on would write its folder again
+            with suppress(psutil.NoSuchProcess): child.kill()
+        psutil.wait_procs(family, timeout=60)
 
 
 def test_two_arms_differ_in_their_data_alone(monkeypatch):
