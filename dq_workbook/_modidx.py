@@ -289,6 +289,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'dq_workbook.paper.contrasts': ('paper.html#contrasts', 'dq_workbook/paper.py'),
                                    'dq_workbook.paper.effect_figures': ('paper.html#effect_figures', 'dq_workbook/paper.py'),
                                    'dq_workbook.paper.effects_table': ('paper.html#effects_table', 'dq_workbook/paper.py'),
+                                   'dq_workbook.paper.ended_well': ('paper.html#ended_well', 'dq_workbook/paper.py'),
                                    'dq_workbook.paper.experiments': ('paper.html#experiments', 'dq_workbook/paper.py'),
                                    'dq_workbook.paper.extremes': ('paper.html#extremes', 'dq_workbook/paper.py'),
                                    'dq_workbook.paper.fault_figures': ('paper.html#fault_figures', 'dq_workbook/paper.py'),
