@@ -24,7 +24,7 @@ from .measure import TOP, calibrated, embed, robust_z, survey
 from .record import PAIR_KINDS, QUALITY_KINDS, TABLES, choose, digest, root, write_folder
 from .rows import contents
 from .shortcuts import shortcut_findings
-from .twins import coarse, mirrored, nearest, pairs_of, single, twin_findings
+from .twins import asked, coarse, mirrored, nearest, pairs_of, searcher, single, twin_findings
 
 # %% ../nbs/04_audit.ipynb #257aee8a
 AUDITED = (*PAIR_KINDS, 'label_error', 'outlier', *QUALITY_KINDS, 'shortcut')
@@ -96,7 +96,8 @@ def candidates(
     thumbs, # uint8 array [n, 32, 32, 3]
 ):          # -> int array [m, 2] of pairs of rows
     """Pairs that may be twins: neighbours in the embedding, among the thumbnails, and in the mirror."""
-    return np.concatenate([pairs_of(near), pairs_of(nearest(thumbs, NEIGHBOURS, coarse)), pairs_of(nearest(thumbs, MIRRORED, coarse, mirrored))])
+    search = searcher(thumbs, coarse)
+    return np.concatenate([pairs_of(near), pairs_of(asked(search, thumbs, NEIGHBOURS, coarse)), pairs_of(asked(search, thumbs, MIRRORED, mirrored))])
 
 # %% ../nbs/04_audit.ipynb #debf8003
 def findings_of(

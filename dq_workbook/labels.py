@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from .twins import coarse, nearest
 
@@ -47,7 +48,8 @@ def out_of_fold(
     p = np.zeros((len(labels), labels.max() + 1))
     for train, test in folds.split(features, labels):
         some = random.permutation(train if trusted is None else train[trusted[train]])[:LEARNT]
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200)).fit(features[some], labels[some])
+        with threadpool_limits(1): # several take four times as long over steps as small as these
+            model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200)).fit(features[some], labels[some])
         p[np.ix_(test, np.unique(labels[some]))] = model.predict_proba(features[test])
     return p
 

@@ -2,9 +2,9 @@
 
 # %% auto #0
 __all__ = ['THUMB', 'MEASURED', 'PART', 'ALONE', 'SIDE', 'TOP', 'WIDTH', 'FEW', 'AHEAD', 'sharpness', 'coarseness', 'blockiness',
-           'look', 'kept', 'looks', 'bar', 'end_workers_with', 'spread', 'look_at_all', 'survey', 'has_bfloat16',
-           'backbone', 'folded', 'embedder', 'moments', 'layers', 'embeddings', 'side_by_side', 'embed', 'robust_z',
-           'calibrated', 'effective_number', 'diversity']
+           'look', 'light', 'by_size', 'kept', 'looks', 'bar', 'end_workers_with', 'spread', 'look_at_all', 'survey',
+           'has_bfloat16', 'backbone', 'folded', 'embedder', 'moments', 'layers', 'embeddings', 'side_by_side', 'embed',
+           'robust_z', 'calibrated', 'effective_number', 'diversity']
 
 # %% ../nbs/03_measure.ipynb #82a7cf1a
 import inspect
@@ -34,31 +34,33 @@ from .rows import as_rgb, contents, decode
 
 # %% ../nbs/03_measure.ipynb #b43e7c28
 def sharpness(
-    grey, # float array [h, w], 0..255
-):        # -> (edge, detail): logs of the steepest slope and of the strongest curvature, relative to the picture's contrast; low is blurred
-    """How sharp the sharpest places of a picture are."""
-    contrast = np.ptp(grey) + 5
-    if min(grey.shape) < 2: grey = np.pad(grey, 1, mode='edge')
-    slope, curvature = np.hypot(*np.gradient(grey)).max(), np.percentile(np.abs(laplace(grey)), 99)
-    return float(np.log((slope + 0.5) / contrast)), float(np.log((curvature + 0.5) / contrast))
+    greys, # float array [n, h, w], 0..255
+):         # -> (edge, detail): float arrays [n], logs of the steepest slope and of the strongest curvature, relative to a picture's contrast; low is blurred
+    """How sharp the sharpest places of pictures are."""
+    over, contrast = (1, 2), np.ptp(greys, (1, 2)) + 5
+    if min(greys.shape[1:]) < 2: greys = np.pad(greys, ((0, 0), (1, 1), (1, 1)), mode='edge')
+    slope, curvature = np.hypot(*np.gradient(greys, axis=over)).max(over), np.percentile(np.abs(laplace(greys, axes=over)), 99, over)
+    return np.log((slope + 0.5) / contrast), np.log((curvature + 0.5) / contrast)
 
 # %% ../nbs/03_measure.ipynb #47ec0427
 def coarseness(
     raw, # bytes of an image file
 ):       # -> float >= 0: log of the mean step of the brightness in a JPEG's table, 0 for another format
     """How coarse a file says it is."""
+    if not raw.startswith(b'\xff\xd8'): return 0.0
     try: tables = getattr(Image.open(io.BytesIO(raw)), 'quantization', None)
     except Exception: return 0.0
     return float(np.log(np.mean(tables[min(tables)]))) if tables else 0.0
 
 def blockiness(
-    grey, # float array [h, w], 0..255, at its own size
-):        # -> float: log of how much more neighbours differ across block borders than inside, 0 without blocks
+    greys, # uint8 array [n, h, w], pictures at their own size
+):         # -> float array [n]: log of how much more neighbours differ across block borders than inside, 0 without blocks
     """How much the borders of JPEG's blocks show."""
-    differences = [np.abs(np.diff(side, axis=1)).mean(0) for side in (grey, grey.T) if side.shape[1] > 8]
-    if not differences: return 0.0
-    border, inside = (np.concatenate([d[(np.arange(len(d)) % 8 == 7) == at] for d in differences]).mean() for at in (True, False))
-    return float(np.log((border + 0.5) / (inside + 0.5)))
+    signed = greys.astype('int16')
+    differences = [np.abs(np.diff(side, axis=2)).mean(1) for side in (signed, signed.swapaxes(1, 2)) if side.shape[2] > 8]
+    if not differences: return np.zeros(len(greys))
+    border, inside = (np.concatenate([d[:, (np.arange(d.shape[1]) % 8 == 7) == at] for d in differences], 1).mean(1) for at in (True, False))
+    return np.log((border + 0.5) / (inside + 0.5))
 
 # %% ../nbs/03_measure.ipynb #f8e2d949
 THUMB = 32 # side of a thumbnail in pixels
@@ -66,16 +68,29 @@ MEASURED = ('sha', 'mean', 'deviation', 'darkest', 'brightest', 'edge', 'detail'
 
 def look(
     raw, # bytes of an image file
-):       # -> dict: thumb and MEASURED without error; or dict with error
-    """Decode an image and measure it."""
+):       # -> dict: thumb, grey (at the common size), whole (grey, at its own size) and those of MEASURED that don't come from the grey pictures; or dict with error
+    """Decode an image."""
     try: picture = decode(raw)
     except ValueError as error: return dict(error=str(error))
     small, grey = picture.resize((THUMB, THUMB), Image.Resampling.BOX if min(picture.size) > 64 else Image.Resampling.BICUBIC), picture.convert('L')
-    blocks = blockiness(np.asarray(grey.crop((0, 0, *np.minimum(grey.size, 256))), float))
-    grey = np.asarray(grey.resize((64, 64), Image.Resampling.BILINEAR) if min(grey.size) > 64 else grey, float)
-    (edge, detail), (darkest, brightest) = sharpness(grey), np.percentile(grey, [1, 99])
-    return dict(sha=digest(picture.tobytes(), list(picture.size)), thumb=np.asarray(small, 'uint8'), mean=grey.mean(), deviation=grey.std(), darkest=darkest, brightest=brightest, edge=edge, detail=detail,
-                coarseness=coarseness(raw), blockiness=blocks, width=picture.width, height=picture.height, bytes=len(raw))
+    common = grey.resize((64, 64), Image.Resampling.BILINEAR) if min(grey.size) > 64 else grey
+    return dict(thumb=np.asarray(small), grey=np.asarray(common), whole=np.asarray(grey.crop((0, 0, *np.minimum(grey.size, 256)))), sha=digest(picture.tobytes(), list(picture.size)),
+                coarseness=coarseness(raw), width=picture.width, height=picture.height, bytes=len(raw))
+
+def light(
+    greys, # uint8 array [n, h, w]
+):         # -> dict of float arrays [n]
+    """Light and sharpness of pictures of one size."""
+    flat, (edge, detail) = greys.reshape(len(greys), -1), sharpness(greys.astype(float))
+    darkest, brightest = np.percentile(flat, [1, 99], 1)
+    return dict(mean=flat.mean(1), deviation=flat.std(1), darkest=darkest, brightest=brightest, edge=edge, detail=detail)
+
+def by_size(
+    pictures, # Series of uint8 arrays [h, w] of any sizes
+    measure,  # function of a uint8 array [n, h, w] that gives a dict of arrays [n]
+):            # -> DataFrame with the index of the pictures
+    """Measure pictures of one size together, which is three times as fast as one by one."""
+    return pd.concat([pd.DataFrame(measure(np.stack(some)), some.index) for _, some in pictures.groupby(pictures.map(np.shape))])
 
 # %% ../nbs/03_measure.ipynb #86d372a0
 PART = 256   # images that are looked at together
@@ -91,10 +106,12 @@ def kept(
 
 def looks(
     raws, # list of bytes
-):        # -> (DataFrame with MEASURED; list of the thumbnails of the readable ones)
+):        # -> (DataFrame with MEASURED; uint8 array [readable ones, 32, 32, 3] of thumbnails)
     """Look at some images."""
-    seen = pd.DataFrame(list(map(look, raws)), columns=['thumb', *MEASURED]).astype(dict(sha=object, error=object))
-    return seen.drop(columns='thumb'), list(seen.thumb[seen.error.isna()])
+    seen = pd.DataFrame(list(map(look, raws)), columns=['thumb', 'grey', 'whole', 'sha', 'coarseness', 'width', 'height', 'bytes', 'error']).astype(dict(sha=object, error=object))
+    good = seen[seen.error.isna()]
+    if len(good): seen = seen.join(by_size(good.grey, light)).join(by_size(good.whole, lambda some: dict(blockiness=blockiness(some))))
+    return seen.reindex(columns=MEASURED), np.stack(list(good.thumb)) if len(good) else np.zeros((0, THUMB, THUMB, 3), 'uint8')
 
 def bar(
     what,  # word in front of the bar
@@ -131,7 +148,7 @@ def look_at_all(
         for table, thumbs in spread(work, 1 if len(raws) < ALONE else None):
             progress.update(len(table))
             tables.append(table)
-            file.writelines(thumb.tobytes() for thumb in thumbs)
+            file.write(thumbs.tobytes())
     pd.concat(tables, ignore_index=True).to_parquet(folder/'looks.parquet')
 
 # %% ../nbs/03_measure.ipynb #4e7f575f
@@ -140,7 +157,7 @@ def survey(
 ):          # -> (DataFrame, one row an image in the order of the splits: id, split, label, and what `look` measures; uint8 array [readable images, 32, 32, 3] of thumbnails)
     """Look at every image of every split."""
     raws = contents(*images.values())
-    folder = kept('look', raws, as_rgb, decode, sharpness, coarseness, blockiness, look)
+    folder = kept('look', raws, as_rgb, decode, sharpness, coarseness, blockiness, look, light)
     if not folder.exists(): write_folder(folder, partial(look_at_all, raws))
     labels = pd.concat([pd.DataFrame(dict(id=rows['id'][:], split=name, label=rows['label'][:] if 'label' in rows.column_names else -1)) for name, rows in images.items()], ignore_index=True)
     table, shape = pd.concat([labels, pd.read_parquet(folder/'looks.parquet')], axis=1), (-1, THUMB, THUMB, 3)
@@ -220,15 +237,15 @@ FEW = 32  # images that go through the embedder together
 AHEAD = 4 # times as many are ready and waiting for each thread, so that none is idle while files are read
 
 def side_by_side(
-    work, # function of a list of bytes, with torch inside
-    raws, # Contents
-):        # -> generator of what it gives for some images each, in their order
-    """Work on images with as many threads as torch would use, each of one core: torch's own wait for each other."""
+    work,  # function with torch inside
+    parts, # iterable of what it is given
+):         # -> generator of what it gives, in order
+    """Work with as many threads as torch would use, each of one core: torch's own wait for each other."""
     threads = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             waiting = deque()
-            for some in raws.batches(FEW):
+            for some in parts:
                 waiting.append(pool.submit(work, some))
                 if len(waiting) > AHEAD * threads: yield waiting.popleft().result()
             while waiting: yield waiting.popleft().result()
@@ -242,7 +259,7 @@ def embed(
     def write(part):
         vectors, start = np.lib.format.open_memmap(part, 'w+', 'float16', (len(raws), WIDTH)), 0
         with bar('embed', len(raws)) as progress:
-            for some in side_by_side(embeddings, raws):
+            for some in side_by_side(embeddings, raws.batches(FEW)):
                 vectors[start:start + len(some)] = some
                 start += len(some)
                 progress.update(len(some))
@@ -288,5 +305,5 @@ def diversity(
     """How many different pictures a sample of the training images amounts to."""
     rows = images['train']
     some = rows.select(sorted(np.random.default_rng(seed).permutation(len(rows))[:n]))
-    raws, good = contents(some), np.array(['error' not in look(raw) for raw in contents(some)], bool)
-    return effective_number(np.asarray(embed(raws.only(good))[:, :TOP], 'float32')) if good.any() else np.nan
+    good = survey(dict(train=some))[0].error.isna().to_numpy()
+    return effective_number(np.asarray(embed(contents(some).only(good))[:, :TOP], 'float32')) if good.any() else np.nan

@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['EXACT', 'WHOLE', 'WIDTH', 'GROUPS', 'NEAR', 'SHAPE', 'SOFT', 'MANY', 'PART', 'FAR', 'unit', 'coarse', 'mirrored',
-           'single', 'reducer', 'searcher', 'nearest', 'pairs_of', 'by_chance', 'threshold_by_chance', 'exact_pairs',
-           'pair_findings', 'alike', 'evidence_of', 'stands_out', 'twin_findings']
+           'single', 'reducer', 'searcher', 'asked', 'nearest', 'pairs_of', 'by_chance', 'threshold_by_chance',
+           'exact_pairs', 'pair_findings', 'alike', 'evidence_of', 'stands_out', 'twin_findings']
 
 # %% ../nbs/03_twins.ipynb #71df0d5a
 import faiss
@@ -60,7 +60,7 @@ def reducer(
 def searcher(
     rows,    # array [n, ...], perhaps mapped from a file
     prepare, # function that turns some rows into a float32 array [b, d], rows of length one
-    exact,   # rows up to which the search is exact
+    exact=EXACT, # rows up to which the search is exact
 ):           # -> (faiss index of all rows; function that turns prepared rows into what the index holds)
     """An index of the rows."""
     n, step = len(rows), 8192
@@ -75,21 +75,29 @@ def searcher(
     return index, reduced
 
 # %% ../nbs/03_twins.ipynb #c2c8aebe
-def nearest(
-    rows,               # array [n, ...], perhaps mapped from a file
-    k,                  # neighbours of each row
-    prepare=single,     # function that turns some rows into a float32 array [b, d], rows of length one
-    ask=None,           # another such function, for the rows that ask
-    exact=EXACT,        # rows up to which the search is exact
-):                      # -> int array [n, at most k], the nearest other rows, nearest first; -1 where fewer were found
-    """The nearest neighbours of every row."""
-    (index, reduced), step, found = searcher(rows, prepare, exact), 8192, []
+def asked(
+    search,         # from `searcher`
+    rows,           # array [n, ...], those that are in its index, perhaps mapped from a file
+    k,              # neighbours of each row
+    prepare=single, # function that turns some rows into a float32 array [b, d], rows of length one
+):                  # -> int array [n, at most k], the nearest other rows, nearest first; -1 where fewer were found
+    """The nearest neighbours of every row in an index."""
+    (index, reduced), step, found = search, 8192, []
     for start in range(0, len(rows), step):
-        near = index.search(reduced((ask or prepare)(rows[start:start + step])), min(k + 1, len(rows)))[1]
+        near = index.search(reduced(prepare(rows[start:start + step])), min(k + 1, len(rows)))[1]
         own = near == np.arange(start, start + len(near))[:, None]
         own[~own.any(1), -1] = True # a row that many others equal may not find itself
         found.append(near[~own].reshape(len(near), -1))
     return np.concatenate(found)
+
+def nearest(
+    rows,           # array [n, ...], perhaps mapped from a file
+    k,              # neighbours of each row
+    prepare=single, # function that turns some rows into a float32 array [b, d], rows of length one
+    exact=EXACT,    # rows up to which the search is exact
+):                  # -> int array [n, at most k], the nearest other rows, nearest first; -1 where fewer were found
+    """The nearest neighbours of every row."""
+    return asked(searcher(rows, prepare, exact), rows, k, prepare)
 
 def pairs_of(
     near, # int array [n, k] of neighbours, -1 for none
@@ -162,13 +170,13 @@ def alike(
     vectors, # array [n, d] of embeddings, rows of length one
     pairs,   # int array [m, 2]
 ):           # -> float array [m], how alike two pictures are at first
-    """A cheap guess at what `same_picture` will say."""
-    dot = lambda a, b: np.einsum('nd,nd->n', a, b)
-    def some(one, two):
-        (once, one), (others, two) = (np.unique(side, return_inverse=True) for side in (one, two))
-        plain, mirror, other = coarse(thumbs[once])[one], mirrored(thumbs[once])[one], coarse(thumbs[others])[two]
-        return np.maximum(dot(plain, other), dot(mirror, other)) + 1.5 * dot(single(vectors[once])[one], single(vectors[others])[two])
-    return np.concatenate([some(*pairs[start:start + 4096].T) for start in range(0, len(pairs), 4096)])
+    """A cheap guess at what `same_picture` will say: each picture is prepared once for some thousand pairs, which are compared in parts that fit a core's cache."""
+    dot, parts = lambda a, b: np.einsum('nd,nd->n', a, b), []
+    for start in range(0, len(pairs), 65536):
+        (once, one), (others, two) = (np.unique(side, return_inverse=True) for side in pairs[start:start + 65536].T)
+        plain, mirror, other, near, far = coarse(thumbs[once]), mirrored(thumbs[once]), coarse(thumbs[others]), single(vectors[once]), single(vectors[others])
+        parts += [np.maximum(dot(plain[a], other[b]), dot(mirror[a], other[b])) + 1.5 * dot(near[a], far[b]) for a, b in zip(np.array_split(one, 32), np.array_split(two, 32))]
+    return np.concatenate(parts)
 
 def evidence_of(
     thumbs,  # uint8 array [n, 32, 32, 3]

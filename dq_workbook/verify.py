@@ -6,11 +6,15 @@ __all__ = ['SIDE', 'REACH', 'SPAN', 'SHIFTS', 'SCALES', 'PLANS', 'BASIS', 'PATCH
            'worse_quarter', 'tint_between', 'compared', 'looked_at', 'same_picture']
 
 # %% ../nbs/03_verify.ipynb #ea9f803d
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import torch
 from torch.nn.functional import affine_grid, grid_sample, pad
 from tqdm import tqdm
+
+from .measure import side_by_side
 
 # %% ../nbs/03_verify.ipynb #2013a575
 SIDE = 32 # of a thumbnail in pixels
@@ -171,10 +175,11 @@ def compared(
 WORTH = 0.5 # first look from which a pair is laid over each other
 MARKS = ('slope', 'quarter', 'stretch', 'turn', 'zoom', 'light', 'tint', 'overlap')
 
+@torch.inference_mode()
 def looked_at(
     thumbs, # uint8 array [n, 32, 32, 3]
-    pairs,  # int array [m, 2]
     worth,  # first look from which a pair is laid over each other
+    pairs,  # int array [m, 2]
 ):          # -> float32 array [m, 2 + 8]: first look, mirrored, and MARKS, which are NaN for pairs that aren't worth it
     """Look at some pairs."""
     once, of = np.unique(pairs[:, 0], return_inverse=True)
@@ -188,14 +193,14 @@ def looked_at(
     return torch.cat([first[:, None], mirrored[:, None], marks], 1).numpy()
 
 # %% ../nbs/03_verify.ipynb #b0c0933a
-@torch.inference_mode()
 def same_picture(
     thumbs, # uint8 array [n, 32, 32, 3]
     pairs,  # int array [m, 2]
     worth=WORTH, # first look from which a pair is laid over each other
 ):          # -> DataFrame, one row a pair: evidence (about -0.5..1), first, mirrored, and the marks of `compared`
     """How surely two pictures are one."""
-    parts = [looked_at(thumbs, pairs[start:start + 512], worth) for start in tqdm(range(0, len(pairs), 512), desc='verify', unit='x 512 pairs', disable=len(pairs) < 20000, mininterval=2)]
+    parts = side_by_side(partial(looked_at, thumbs, worth), (pairs[start:start + 512] for start in range(0, len(pairs), 512)))
+    parts = list(tqdm(parts, desc='verify', total=-(-len(pairs) // 512), unit='x 512 pairs', disable=len(pairs) < 20000, mininterval=2))
     table = pd.DataFrame(np.concatenate(parts) if parts else np.zeros((0, 2 + len(MARKS)), 'float32'), columns=['first', 'mirrored', *MARKS]).astype(dict(mirrored=bool))
     evidence = (table['first'] + 3 * table.slope + 2 * table.quarter) / 6 - (table.stretch + table.tint / 60) / 3
     return table.assign(evidence=evidence.fillna(table['first'] - 0.5))
