@@ -3,8 +3,8 @@
 # %% auto #0
 __all__ = ['THUMB', 'MEASURED', 'PART', 'ALONE', 'SIDE', 'TOP', 'WIDTH', 'FEW', 'AHEAD', 'sharpness', 'coarseness', 'blockiness',
            'look', 'light', 'by_size', 'kept', 'looks', 'bar', 'end_workers_with', 'spread', 'look_at_all', 'survey',
-           'has_bfloat16', 'backbone', 'folded', 'embedder', 'moments', 'layers', 'embeddings', 'side_by_side', 'embed',
-           'robust_z', 'calibrated', 'effective_number', 'diversity']
+           'device', 'has_bfloat16', 'backbone', 'folded', 'embedder', 'moments', 'layers', 'embeddings',
+           'side_by_side', 'embed', 'robust_z', 'calibrated', 'effective_number', 'diversity']
 
 # %% ../nbs/03_measure.ipynb #82a7cf1a
 import inspect
@@ -168,6 +168,10 @@ SIDE = 96     # of the embedder's input in pixels
 TOP = 1280    # columns of an embedding that hold the last layer, the ones to look for neighbours in
 WIDTH = 2816  # all columns
 
+def device(): # -> cuda or cpu
+    """Where networks run."""
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
+
 def has_bfloat16(): # -> bool
     """Whether the hardware computes in bfloat16."""
     if torch.cuda.is_available(): return torch.cuda.is_bf16_supported()
@@ -199,7 +203,7 @@ def folded(
 @cache
 def embedder(): # -> timm model in evaluation mode, [b, 3, 96, 96] -> [b, 1280], on the GPU where there is one, in bfloat16 where the hardware has it
     """The backbone, made fast."""
-    return folded(backbone()).to('cuda' if torch.cuda.is_available() else 'cpu', torch.bfloat16 if has_bfloat16() else torch.float32, memory_format=torch.channels_last)
+    return folded(backbone()).to(device(), torch.bfloat16 if has_bfloat16() else torch.float32, memory_format=torch.channels_last)
 
 # %% ../nbs/03_measure.ipynb #2233a934
 def moments(

@@ -46,6 +46,7 @@ class Vectors:
     ids: list             # of the pictures
     labels: torch.Tensor  # int64 [n]
     held: torch.Tensor    # float32 [n, d]
+    on_disk: bool = False # always in memory
 
     def __len__(self): return len(self.ids)
 

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['Pictures', 'Tutorial', 'Backbone', 'stock_fit', 'accuracies', 'race', 'operations', 'core_peak', 'peak', 'stacking',
-           'grid_seconds', 'growth_plot']
+           'timed_grid', 'growth_plot']
 
 # %% ../nbs/15_speed.ipynb #d0baacf2
 import tempfile
@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
 from .figures import GREY, PALETTE, STYLE, sheet
-from .measure import SIDE, backbone, spread
+from .measure import SIDE, backbone, device, spread
 from .pixels import pixels
 from .probe import PROBE
 from .rows import class_names, limited
@@ -48,7 +48,7 @@ class Pictures(torch.utils.data.Dataset):
 class Tutorial(Classifier):
     """The frozen protocol with batches that come ready from a loader."""
 
-    def on_before_batch_transfer(self, batch, _): return batch
+    def on_after_batch_transfer(self, batch, _): return batch
 
     def predict_step(self, batch, _): return self.model(batch[0]).argmax(1)
 
@@ -73,7 +73,7 @@ def stock_fit(
 ):                  # -> (DataFrame seed, label, predicted of `test`; seconds that training and prediction took)
     """One fit by the loop of the tutorials."""
     size, n = input_size(images, BUDGETS[budget]['size']), len(class_names(images))
-    protocol = {**frozen(budget, model, size, peak_lr), 'precision': FP32}
+    protocol = {**frozen(budget, model, size, peak_lr), 'precision': FP32, 'compiled': False}
     side, shift = (SIDE, 0) if model == PROBE else (size, protocol['shift'])
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -125,16 +125,16 @@ def operations(
     return counter.get_total_flops() / batch
 
 def core_peak(
-    wanted,   # BF16 or FP32
-    n=2048,   # rows and columns
-):            # -> float, multiplications and additions a second on one core
+    wanted, # BF16 or FP32
+    n=None, # rows and columns; None is 2,048 on a core, 8,192 on a GPU
+):          # -> float, multiplications and additions a second on one core, or on the GPU
     """The best of ten square matrix products."""
+    n = n or dict(cpu=2048, cuda=8192)[device()]
     with one_core(), torch.inference_mode():
-        kind = torch.float32 if wanted == FP32 else torch.bfloat16
-        one, seconds = torch.ones(n, n, dtype=kind), []
+        one, seconds = torch.rand(n, n, device=device()).to(torch.float32 if wanted == FP32 else torch.bfloat16), []
         for _ in range(10):
             start = time.perf_counter()
-            one @ one
+            (one @ one)[0, 0].item() # a GPU is waited for
             seconds.append(time.perf_counter() - start)
     return 2 * n ** 3 / min(seconds)
 
@@ -142,8 +142,8 @@ def peak(
     wanted, # BF16 or FP32
     cores,  # how many
 ):          # -> float, multiplications and additions a second
-    """The peak of all cores at once."""
-    return sum(spread([delayed(core_peak)(wanted)] * cores, cores))
+    """The peak of all cores at once, or of the GPU."""
+    return core_peak(wanted) if device() == 'cuda' else sum(spread([delayed(core_peak)(wanted)] * cores, cores))
 
 # %% ../nbs/15_speed.ipynb #5bdb0428
 def stacking(
@@ -170,16 +170,17 @@ def stacking(
     return dict(model=model, copies=copies, apart_s=apart, stacked_s=stacked, ratio=apart / stacked)
 
 # %% ../nbs/15_speed.ipynb #5842c743
-def grid_seconds(
+def timed_grid(
     images,         # DatasetDict with `train` and `test`
     fits,           # how many
     model=MODEL,    # timm model name, or probe
     budget='small', # a key of BUDGETS
-):                  # -> float
-    """How long some fits take, all at once, in a new folder."""
+    jobs=None,      # fits at a time; None is as many as `fit_grid` thinks best
+):                  # -> (float, seconds; predictions table)
+    """How long some fits take, in a new folder."""
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder: fit_grid({'raw': images}, list(range(fits)), folder, model=model, budget=budget)
-    return time.perf_counter() - start
+    with tempfile.TemporaryDirectory() as folder: predictions, _ = fit_grid({'raw': images}, list(range(fits)), folder, model=model, budget=budget, jobs=jobs)
+    return time.perf_counter() - start, predictions
 
 @rc_context(STYLE)
 def growth_plot(

@@ -32,8 +32,8 @@ def turned(
 class Turns(Classifier):
     """The frozen protocol, with the angle in place of the label."""
 
-    def on_before_batch_transfer(self, batch, _):
-        turns = torch.randint(0, 4, (len(batch[0]),), generator=self.generator)
+    def on_after_batch_transfer(self, batch, _):
+        turns = torch.randint(0, 4, (len(batch[0]),), generator=self.generator).to(batch[0].device)
         return as_input(turned(batch[0], turns), self.protocol['shift'], self.generator), turns
 
 # %% ../nbs/09_transfer.ipynb #cfe953bd
@@ -138,7 +138,7 @@ def transfer_grid(
     modes=MODES,    # some of MODES
     model=MODEL,    # timm model name
     budget='small', # a key of BUDGETS
-    jobs=None,      # cells at a time; None is one for each core, or one alone on a GPU
+    jobs=None,      # cells at a time; None is as many as `train.at_once` says
 ):                  # -> predictions table; dataset is the target, model names model, mode and method
     """Pretrain on every variant with every seed, and transfer to every target."""
     cells = [(arm, method, seed) for seed in seeds for method in methods for arm in sources]
