@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['EXACT', 'WHOLE', 'WIDTH', 'GROUPS', 'NEAR', 'SHAPE', 'SOFT', 'MANY', 'PART', 'FAR', 'unit', 'coarse', 'mirrored',
            'single', 'reducer', 'searcher', 'asked', 'nearest', 'pairs_of', 'by_chance', 'threshold_by_chance',
-           'exact_pairs', 'pair_findings', 'alike', 'evidence_of', 'stands_out', 'twin_findings']
+           'exact_pairs', 'pair_findings', 'alike', 'best_of_both', 'evidence_of', 'stands_out', 'twin_findings']
 
 # %% ../nbs/03_twins.ipynb #71df0d5a
 import faiss
@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import normalize
 
 from .measure import calibrated
-from .verify import same_picture
+from .verify import WORTH, same_picture
 
 # %% ../nbs/03_twins.ipynb #bce1223e
 EXACT = 60_000 # rows up to which the search is exact
@@ -178,19 +178,28 @@ def alike(
         parts += [np.maximum(dot(plain[a], other[b]), dot(mirror[a], other[b])) + 1.5 * dot(near[a], far[b]) for a, b in zip(np.array_split(one, 32), np.array_split(two, 32))]
     return np.concatenate(parts)
 
+def best_of_both(
+    score, # float array [m]
+    pairs, # int array [m, 2] of rows
+):         # -> bool array [m]
+    """Pairs that are the best of either picture."""
+    best = np.full(pairs.max(initial=-1) + 1, -np.inf)
+    np.maximum.at(best, pairs.ravel(), np.repeat(score, 2))
+    return (score[:, None] >= best[pairs]).all(1)
+
 def evidence_of(
     thumbs,  # uint8 array [n, 32, 32, 3]
     vectors, # array [n, d] of embeddings, rows of length one
     pairs,   # int array [m, 2]
-):           # -> float array [m], -1 for pairs that weren't looked at
+):           # -> two float arrays [m], -1 for pairs that weren't looked at, or not again: the evidence; and the part of it that shows what chance does, by the fit alone and without the best pairs
     """How surely two pictures are one, where it is worth asking."""
-    worth, evidence = np.ones(len(pairs), bool), np.full(len(pairs), -1.0)
-    if len(pairs) >= MANY:
-        first = alike(thumbs, vectors, pairs)
-        worth = first >= np.quantile(first, 1 - PART)
-    seen = same_picture(thumbs, pairs[worth])
-    evidence[worth] = seen.evidence.where(seen.slope.notna(), -1)
-    return evidence
+    first, (evidence, chance) = alike(thumbs, vectors, pairs), np.full((2, len(pairs)), -1.0)
+    best, alike_enough = best_of_both(first, pairs), first >= np.quantile(first, 1 - PART if len(pairs) >= MANY else 0)
+    worth = best | alike_enough
+    seen = same_picture(thumbs, pairs[worth], surely=best[worth])
+    evidence[worth] = seen.evidence.where(seen.slope.notna() | (seen.evidence >= NEAR), -1)
+    chance[worth] = seen.fitted.where(alike_enough[worth] & (seen['first'] >= WORTH), -1)
+    return evidence, chance
 
 # %% ../nbs/03_twins.ipynb #f9e55270
 FAR = 0.15 # evidence by which a twin stands out from the next best candidate
@@ -216,8 +225,8 @@ def twin_findings(
     """Duplicates, leaks and label conflicts among the candidates and the images with equal pixels."""
     proposed = np.unique(np.sort(np.concatenate([exact_pairs(table), candidates]), axis=1), axis=0)
     equal = table.sha.to_numpy()[proposed[:, 0]] == table.sha.to_numpy()[proposed[:, 1]]
-    evidence = evidence_of(thumbs, vectors, proposed)
-    usual = evidence[~equal & ~stands_out(evidence, proposed)]
+    evidence, chance = evidence_of(thumbs, vectors, proposed)
+    usual = chance[~equal & ~stands_out(evidence, proposed)]
     limit = threshold_by_chance(evidence[~equal], usual)
     score = np.where(equal, 1.0, calibrated(evidence, limit, SOFT))
     found = pair_findings(table, proposed, score, score >= 0.5)
