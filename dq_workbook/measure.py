@@ -3,12 +3,11 @@
 # %% auto #0
 __all__ = ['THUMB', 'MEASURED', 'PART', 'ALONE', 'SIDE', 'TOP', 'WIDTH', 'FEW', 'AHEAD', 'sharpness', 'coarseness', 'blockiness',
            'look', 'light', 'by_size', 'kept', 'looks', 'bar', 'end_workers_with', 'spread', 'look_at_all', 'survey',
-           'device', 'has_bfloat16', 'backbone', 'folded', 'embedder', 'moments', 'layers', 'embeddings',
+           'device', 'has_bfloat16', 'backbone', 'Clipped', 'folded', 'embedder', 'moments', 'layers', 'embeddings',
            'side_by_side', 'embed', 'robust_z', 'calibrated', 'effective_number', 'diversity']
 
 # %% ../nbs/03_measure.ipynb #82a7cf1a
 import inspect
-import io
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,9 @@ from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 from scipy.ndimage import laplace
 from scipy.special import expit
+from timm.layers import Conv2dSame, pad_same
 from torch import nn
+from torch.nn.functional import relu6
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
@@ -44,12 +45,10 @@ def sharpness(
 
 # %% ../nbs/03_measure.ipynb #47ec0427
 def coarseness(
-    raw, # bytes of an image file
-):       # -> float >= 0: log of the mean step of the brightness in a JPEG's table, 0 for another format
+    picture, # PIL image from `decode`
+):           # -> float >= 0: log of the mean step of the brightness in a JPEG's table, 0 for another format
     """How coarse a file says it is."""
-    if not raw.startswith(b'\xff\xd8'): return 0.0
-    try: tables = getattr(Image.open(io.BytesIO(raw)), 'quantization', None)
-    except Exception: return 0.0
+    tables = picture.info['quantization']
     return float(np.log(np.mean(tables[min(tables)]))) if tables else 0.0
 
 def blockiness(
@@ -73,9 +72,10 @@ def look(
     try: picture = decode(raw)
     except ValueError as error: return dict(error=str(error))
     small, grey = picture.resize((THUMB, THUMB), Image.Resampling.BOX if min(picture.size) > 64 else Image.Resampling.BICUBIC), picture.convert('L')
-    common = grey.resize((64, 64), Image.Resampling.BILINEAR) if min(grey.size) > 64 else grey
-    return dict(thumb=np.asarray(small), grey=np.asarray(common), whole=np.asarray(grey.crop((0, 0, *np.minimum(grey.size, 256)))), sha=digest(picture.tobytes(), list(picture.size)),
-                coarseness=coarseness(raw), width=picture.width, height=picture.height, bytes=len(raw))
+    whole = np.asarray(grey)[:256, :256]
+    common = np.asarray(grey.resize((64, 64), Image.Resampling.BILINEAR)) if min(grey.size) > 64 else np.asarray(grey)
+    return dict(thumb=np.asarray(small), grey=common, whole=whole, sha=digest(picture.tobytes(), list(picture.size)),
+                coarseness=coarseness(picture), width=picture.width, height=picture.height, bytes=len(raw))
 
 def light(
     greys, # uint8 array [n, h, w]
@@ -186,17 +186,34 @@ def backbone(): # -> timm model in evaluation mode, [b, 3, 96, 96] -> [b, 1280],
     return model.eval()
 
 # %% ../nbs/03_measure.ipynb #6fea3c64
+class Clipped(nn.Module):
+    """A convolution whose result is clipped to 0..6 before it leaves the core's cache, on processors."""
+
+    def __init__(self,
+        conv, # nn.Conv2d, perhaps timm's Conv2dSame
+    ):
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, batch):
+        c, same = self.conv, isinstance(self.conv, Conv2dSame)
+        if batch.device.type != 'cpu' or not torch.backends.mkldnn.is_available(): return relu6(c(batch))
+        if same: batch = pad_same(batch, c.kernel_size, c.stride, c.dilation)
+        return torch.ops.mkldnn._convolution_pointwise(batch, c.weight, c.bias, [0, 0] if same else c.padding, c.stride, c.dilation, c.groups, 'hardtanh', [0.0, 6.0], '')
+
 def folded(
     model, # timm model in evaluation mode, changed in place
 ):         # -> the same model, as a function
-    """Batch norms that follow a convolution become part of it; their activations stay."""
+    """Batch norms that follow a convolution become part of it, and so do their ReLU6."""
     for parent in list(model.modules()):
         before = None
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Conv2d): before = name
             elif isinstance(child, nn.BatchNorm2d) and before:
-                setattr(parent, before, fuse_conv_bn_eval(getattr(parent, before), child))
-                setattr(parent, name, getattr(child, 'act', nn.Identity()))
+                conv, act = fuse_conv_bn_eval(getattr(parent, before), child), getattr(child, 'act', nn.Identity())
+                clips = isinstance(act, nn.ReLU6)
+                setattr(parent, before, Clipped(conv) if clips else conv)
+                setattr(parent, name, nn.Identity() if clips else act)
                 before = None
     return model
 
@@ -268,7 +285,7 @@ def embed(
                 start += len(some)
                 progress.update(len(some))
         vectors.flush()
-    file = kept('embeddings', raws, as_rgb, decode, backbone, folded, embedder, moments, layers, embeddings).with_suffix('.npy')
+    file = kept('embeddings', raws, as_rgb, decode, backbone, Clipped.forward, folded, embedder, moments, layers, embeddings).with_suffix('.npy')
     if not file.exists(): write_atomic(file, write)
     return np.load(file, mmap_mode='r')
 

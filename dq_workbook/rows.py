@@ -43,7 +43,7 @@ def as_rgb(
 def decode(
     raw, # bytes of an image file
 ):       # -> PIL image, RGB
-    """Decode an image file of any usual kind.
+    """Decode an image file of any usual kind; its `info` holds the quantization tables of a JPEG.
 
     Raises ValueError with the reason when it can't be read whole.
     """
@@ -51,7 +51,9 @@ def decode(
     try:
         picture = Image.open(io.BytesIO(raw))
         picture.load()
-        return as_rgb(ImageOps.exif_transpose(picture))
+        plain = as_rgb(ImageOps.exif_transpose(picture))
+        plain.info['quantization'] = getattr(picture, 'quantization', None)
+        return plain
     except UnidentifiedImageError: raise ValueError('not a readable image: no known format') from None
     except Exception as error: raise ValueError(f'not a readable image: {error}') from None
 

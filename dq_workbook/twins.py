@@ -6,6 +6,8 @@ __all__ = ['EXACT', 'WHOLE', 'WIDTH', 'GROUPS', 'NEAR', 'SHAPE', 'SOFT', 'MANY',
            'exact_pairs', 'pair_findings', 'alike', 'best_of_both', 'evidence_of', 'stands_out', 'twin_findings']
 
 # %% ../nbs/03_twins.ipynb #71df0d5a
+from concurrent.futures import ThreadPoolExecutor
+
 import faiss
 import numpy as np
 import pandas as pd
@@ -172,10 +174,12 @@ def alike(
 ):           # -> float array [m], how alike two pictures are at first
     """A cheap guess at what `same_picture` will say: each picture is prepared once for some thousand pairs, which are compared in parts that fit a core's cache."""
     dot, parts = lambda a, b: np.einsum('nd,nd->n', a, b), []
-    for start in range(0, len(pairs), 65536):
-        (once, one), (others, two) = (np.unique(side, return_inverse=True) for side in pairs[start:start + 65536].T)
-        plain, mirror, other, near, far = coarse(thumbs[once]), mirrored(thumbs[once]), coarse(thumbs[others]), single(vectors[once]), single(vectors[others])
-        parts += [np.maximum(dot(plain[a], other[b]), dot(mirror[a], other[b])) + 1.5 * dot(near[a], far[b]) for a, b in zip(np.array_split(one, 32), np.array_split(two, 32))]
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(pairs), 65536):
+            (once, one), (others, two) = (np.unique(side, return_inverse=True) for side in pairs[start:start + 65536].T)
+            plain, mirror, other, near, far = coarse(thumbs[once]), mirrored(thumbs[once]), coarse(thumbs[others]), single(vectors[once]), single(vectors[others])
+            some = lambda a, b: np.maximum(dot(plain[a], other[b]), dot(mirror[a], other[b])) + 1.5 * dot(near[a], far[b])
+            parts += pool.map(some, np.array_split(one, 32), np.array_split(two, 32))
     return np.concatenate(parts)
 
 def best_of_both(
