@@ -180,7 +180,7 @@ def alike(
             plain, mirror, other, near, far = coarse(thumbs[once]), mirrored(thumbs[once]), coarse(thumbs[others]), single(vectors[once]), single(vectors[others])
             some = lambda a, b: np.maximum(dot(plain[a], other[b]), dot(mirror[a], other[b])) + 1.5 * dot(near[a], far[b])
             parts += pool.map(some, np.array_split(one, 32), np.array_split(two, 32))
-    return np.concatenate(parts)
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 def best_of_both(
     score, # float array [m]
@@ -198,7 +198,7 @@ def evidence_of(
 ):           # -> two float arrays [m], -1 for pairs that weren't looked at, or not again: the evidence; and the part of it that shows what chance does, by the fit alone and without the best pairs
     """How surely two pictures are one, where it is worth asking."""
     first, (evidence, chance) = alike(thumbs, vectors, pairs), np.full((2, len(pairs)), -1.0)
-    best, alike_enough = best_of_both(first, pairs), first >= np.quantile(first, 1 - PART if len(pairs) >= MANY else 0)
+    best, alike_enough = best_of_both(first, pairs), first >= (np.quantile(first, 1 - PART) if len(pairs) >= MANY else -np.inf)
     worth = best | alike_enough
     seen = same_picture(thumbs, pairs[worth], surely=best[worth])
     evidence[worth] = seen.evidence.where(seen.slope.notna() | (seen.evidence >= NEAR), -1)
