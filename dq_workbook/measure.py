@@ -67,14 +67,14 @@ MEASURED = ('sha', 'mean', 'deviation', 'darkest', 'brightest', 'edge', 'detail'
 
 def look(
     raw, # bytes of an image file
-):       # -> dict: thumb, grey (at the common size), whole (grey, at its own size) and those of MEASURED that don't come from the grey pictures; or dict with error
+):       # -> dict: thumb, grey (at the common size where it is larger), corner (grey, at its own size, at most 256 pixels a side) and those of MEASURED that don't come from these two; or dict with error
     """Decode an image."""
     try: picture = decode(raw)
     except ValueError as error: return dict(error=str(error))
     small, grey = picture.resize((THUMB, THUMB), Image.Resampling.BOX if min(picture.size) > 64 else Image.Resampling.BICUBIC), picture.convert('L')
-    whole = np.asarray(grey)[:256, :256]
+    corner = np.asarray(grey.crop((0, 0, *np.minimum(grey.size, 256))))
     common = np.asarray(grey.resize((64, 64), Image.Resampling.BILINEAR)) if min(grey.size) > 64 else np.asarray(grey)
-    return dict(thumb=np.asarray(small), grey=common, whole=whole, sha=digest(picture.tobytes(), list(picture.size)),
+    return dict(thumb=np.asarray(small), grey=common, corner=corner, sha=digest(picture.tobytes(), list(picture.size)),
                 coarseness=coarseness(picture), width=picture.width, height=picture.height, bytes=len(raw))
 
 def light(
@@ -108,9 +108,9 @@ def looks(
     raws, # list of bytes
 ):        # -> (DataFrame with MEASURED; uint8 array [readable ones, 32, 32, 3] of thumbnails)
     """Look at some images."""
-    seen = pd.DataFrame(list(map(look, raws)), columns=['thumb', 'grey', 'whole', 'sha', 'coarseness', 'width', 'height', 'bytes', 'error']).astype(dict(sha=object, error=object))
+    seen = pd.DataFrame(list(map(look, raws)), columns=['thumb', 'grey', 'corner', 'sha', 'coarseness', 'width', 'height', 'bytes', 'error']).astype(dict(sha=object, error=object))
     good = seen[seen.error.isna()]
-    if len(good): seen = seen.join(by_size(good.grey, light)).join(by_size(good.whole, lambda some: dict(blockiness=blockiness(some))))
+    if len(good): seen = seen.join(by_size(good.grey, light)).join(by_size(good.corner, lambda some: dict(blockiness=blockiness(some))))
     return seen.reindex(columns=MEASURED), np.stack(list(good.thumb)) if len(good) else np.zeros((0, THUMB, THUMB, 3), 'uint8')
 
 def bar(
@@ -157,7 +157,7 @@ def survey(
 ):          # -> (DataFrame, one row an image in the order of the splits: id, split, label, and what `look` measures; uint8 array [readable images, 32, 32, 3] of thumbnails)
     """Look at every image of every split."""
     raws = contents(*images.values())
-    folder = kept('look', raws, as_rgb, decode, sharpness, coarseness, blockiness, look, light)
+    folder = kept('look', raws, as_rgb, decode, sharpness, coarseness, blockiness, look, light, by_size, looks)
     if not folder.exists(): write_folder(folder, partial(look_at_all, raws))
     labels = pd.concat([pd.DataFrame(dict(id=rows['id'][:], split=name, label=rows['label'][:] if 'label' in rows.column_names else -1)) for name, rows in images.items()], ignore_index=True)
     table, shape = pd.concat([labels, pd.read_parquet(folder/'looks.parquet')], axis=1), (-1, THUMB, THUMB, 3)
@@ -196,11 +196,13 @@ class Clipped(nn.Module):
         self.conv = conv
 
     def forward(self, batch):
+        """The clipped result."""
         c, same = self.conv, isinstance(self.conv, Conv2dSame)
         if batch.device.type != 'cpu' or not torch.backends.mkldnn.is_available(): return relu6(c(batch))
         if same: batch = pad_same(batch, c.kernel_size, c.stride, c.dilation)
         return torch.ops.mkldnn._convolution_pointwise(batch, c.weight, c.bias, [0, 0] if same else c.padding, c.stride, c.dilation, c.groups, 'hardtanh', [0.0, 6.0], '')
 
+# %% ../nbs/03_measure.ipynb #d4f094d3
 def folded(
     model, # timm model in evaluation mode, changed in place
 ):         # -> the same model, as a function
@@ -326,5 +328,6 @@ def diversity(
     """How many different pictures a sample of the training images amounts to."""
     rows = images['train']
     some = rows.select(sorted(np.random.default_rng(seed).permutation(len(rows))[:n]))
+    if not len(some): return np.nan
     good = survey(dict(train=some))[0].error.isna().to_numpy()
     return effective_number(np.asarray(embed(contents(some).only(good))[:, :TOP], 'float32')) if good.any() else np.nan

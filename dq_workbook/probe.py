@@ -5,6 +5,7 @@ __all__ = ['PROBE', 'digests', 'Features', 'Vectors', 'vectors']
 
 # %% ../nbs/08_probe.ipynb #80f860b0
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -46,7 +47,7 @@ class Vectors:
     ids: list             # of the pictures
     labels: torch.Tensor  # int64 [n]
     held: torch.Tensor    # float32 [n, d]
-    on_disk: bool = False # always in memory
+    on_disk: ClassVar[bool] = False
 
     def __len__(self): return len(self.ids)
 

@@ -131,7 +131,7 @@ def core_peak(
     """The best of ten square matrix products."""
     n = n or dict(cpu=2048, cuda=8192)[device()]
     with one_core(), torch.inference_mode():
-        one, seconds = torch.rand(n, n, device=device()).to(torch.float32 if wanted == FP32 else torch.bfloat16), []
+        one, seconds = torch.rand(n, n, generator=torch.Generator().manual_seed(0)).to(device(), torch.float32 if wanted == FP32 else torch.bfloat16), []
         for _ in range(10):
             start = time.perf_counter()
             (one @ one)[0, 0].item() # a GPU is waited for
@@ -175,11 +175,10 @@ def timed_grid(
     fits,           # how many
     model=MODEL,    # timm model name, or probe
     budget='small', # a key of BUDGETS
-    jobs=None,      # fits at a time; None is as many as `fit_grid` thinks best
 ):                  # -> (float, seconds; predictions table)
     """How long some fits take, in a new folder."""
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder: predictions, _ = fit_grid({'raw': images}, list(range(fits)), folder, model=model, budget=budget, jobs=jobs)
+    with tempfile.TemporaryDirectory() as folder: predictions, _ = fit_grid({'raw': images}, list(range(fits)), folder, model=model, budget=budget)
     return time.perf_counter() - start, predictions
 
 @rc_context(STYLE)

@@ -138,7 +138,7 @@ def transfer_grid(
     modes=MODES,    # some of MODES
     model=MODEL,    # timm model name
     budget='small', # a key of BUDGETS
-    jobs=None,      # cells at a time; None is as many as `train.at_once` says
+    jobs=None,      # cells at a time; None is as many as `train.fits_at_once` says
 ):                  # -> predictions table; dataset is the target, model names model, mode and method
     """Pretrain on every variant with every seed, and transfer to every target."""
     cells = [(arm, method, seed) for seed in seeds for method in methods for arm in sources]

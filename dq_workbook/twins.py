@@ -6,6 +6,7 @@ __all__ = ['EXACT', 'WHOLE', 'WIDTH', 'GROUPS', 'NEAR', 'SHAPE', 'SOFT', 'MANY',
            'exact_pairs', 'pair_findings', 'alike', 'best_of_both', 'evidence_of', 'stands_out', 'twin_findings']
 
 # %% ../nbs/03_twins.ipynb #71df0d5a
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import faiss
@@ -78,7 +79,7 @@ def searcher(
 
 # %% ../nbs/03_twins.ipynb #c2c8aebe
 def asked(
-    search,         # from `searcher`
+    search,         # (index, function) from `searcher`
     rows,           # array [n, ...], those that are in its index, perhaps mapped from a file
     k,              # neighbours of each row
     prepare=single, # function that turns some rows into a float32 array [b, d], rows of length one
@@ -92,6 +93,7 @@ def asked(
         found.append(near[~own].reshape(len(near), -1))
     return np.concatenate(found)
 
+# %% ../nbs/03_twins.ipynb #8f866536
 def nearest(
     rows,           # array [n, ...], perhaps mapped from a file
     k,              # neighbours of each row
@@ -130,9 +132,10 @@ def threshold_by_chance(
     least=NEAR,   # threshold at least
 ):                # -> float: evidence from which two pictures are called the same
     """The lowest threshold that keeps the share of false twins, as far as chance goes."""
-    if len(evidence) < 50: return max(least, 0.95) # too few to tell what chance does
+    usual = evidence if usual is None else usual
+    if len(evidence) < 50 or np.sum(usual > -1) < 20: return max(least, 0.95) # too few to tell what chance does
     order = np.sort(evidence)[::-1]
-    good = np.flatnonzero(by_chance(evidence if usual is None else usual)(order) <= fdr * np.arange(1, len(order) + 1))
+    good = np.flatnonzero(by_chance(usual)(order) <= fdr * np.arange(1, len(order) + 1))
     return float(max(least, order[good[-1]] if len(good) else order[0] + 1e-6))
 
 # %% ../nbs/03_twins.ipynb #5fd0f67d
@@ -172,21 +175,22 @@ def alike(
     vectors, # array [n, d] of embeddings, rows of length one
     pairs,   # int array [m, 2]
 ):           # -> float array [m], how alike two pictures are at first
-    """A cheap guess at what `same_picture` will say: each picture is prepared once for some thousand pairs, which are compared in parts that fit a core's cache."""
+    """A cheap guess at what `same_picture` will say; a picture is prepared once for all its pairs among 32,768."""
     dot, parts = lambda a, b: np.einsum('nd,nd->n', a, b), []
-    with ThreadPoolExecutor() as pool:
-        for start in range(0, len(pairs), 65536):
-            (once, one), (others, two) = (np.unique(side, return_inverse=True) for side in pairs[start:start + 65536].T)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(pairs), 32768):
+            (once, one), (others, two) = (np.unique(side, return_inverse=True) for side in pairs[start:start + 32768].T)
             plain, mirror, other, near, far = coarse(thumbs[once]), mirrored(thumbs[once]), coarse(thumbs[others]), single(vectors[once]), single(vectors[others])
             some = lambda a, b: np.maximum(dot(plain[a], other[b]), dot(mirror[a], other[b])) + 1.5 * dot(near[a], far[b])
             parts += pool.map(some, np.array_split(one, 32), np.array_split(two, 32))
     return np.concatenate(parts) if parts else np.zeros(0)
 
+# %% ../nbs/03_twins.ipynb #3d071dc0
 def best_of_both(
     score, # float array [m]
     pairs, # int array [m, 2] of rows
 ):         # -> bool array [m]
-    """Pairs that are the best of either picture."""
+    """Pairs that are the best of both pictures."""
     best = np.full(pairs.max(initial=-1) + 1, -np.inf)
     np.maximum.at(best, pairs.ravel(), np.repeat(score, 2))
     return (score[:, None] >= best[pairs]).all(1)
@@ -195,12 +199,12 @@ def evidence_of(
     thumbs,  # uint8 array [n, 32, 32, 3]
     vectors, # array [n, d] of embeddings, rows of length one
     pairs,   # int array [m, 2]
-):           # -> two float arrays [m], -1 for pairs that weren't looked at, or not again: the evidence; and the part of it that shows what chance does, by the fit alone and without the best pairs
+):           # -> two float arrays [m], -1 for pairs that weren't looked at, or not again: the evidence; and the part of it that shows what chance does, by the fit alone and without pairs that were laid over each other for being best
     """How surely two pictures are one, where it is worth asking."""
     first, (evidence, chance) = alike(thumbs, vectors, pairs), np.full((2, len(pairs)), -1.0)
     best, alike_enough = best_of_both(first, pairs), first >= (np.quantile(first, 1 - PART) if len(pairs) >= MANY else -np.inf)
     worth = best | alike_enough
-    seen = same_picture(thumbs, pairs[worth], surely=best[worth])
+    seen = same_picture(thumbs, pairs[worth], np.where(best[worth], -1, WORTH))
     evidence[worth] = seen.evidence.where(seen.slope.notna() | (seen.evidence >= NEAR), -1)
     chance[worth] = seen.fitted.where(alike_enough[worth] & (seen['first'] >= WORTH), -1)
     return evidence, chance
@@ -229,10 +233,10 @@ def twin_findings(
     """Duplicates, leaks and label conflicts among the candidates and the images with equal pixels."""
     proposed = np.unique(np.sort(np.concatenate([exact_pairs(table), candidates]), axis=1), axis=0)
     equal = table.sha.to_numpy()[proposed[:, 0]] == table.sha.to_numpy()[proposed[:, 1]]
-    evidence, chance = evidence_of(thumbs, vectors, proposed)
-    usual = chance[~equal & ~stands_out(evidence, proposed)]
-    limit = threshold_by_chance(evidence[~equal], usual)
-    score = np.where(equal, 1.0, calibrated(evidence, limit, SOFT))
+    evidence, chance = evidence_of(thumbs, vectors, proposed[~equal])
+    usual, score = chance[~stands_out(evidence, proposed[~equal])], np.ones(len(proposed))
+    limit = threshold_by_chance(evidence, usual)
+    score[~equal] = calibrated(evidence, limit, SOFT)
     found = pair_findings(table, proposed, score, score >= 0.5)
     found.attrs['twins'] = dict(pairs=len(proposed), threshold=limit, flagged=int((score >= 0.5).sum()), by_chance=float(by_chance(usual)(limit)) if len(usual) else 0.0)
     return found

@@ -7,8 +7,6 @@ __all__ = ['SIDE', 'REACH', 'SPAN', 'SHIFTS', 'SCALES', 'PLANS', 'BASIS', 'PATCH
            'as_they_lie', 'looked_at', 'same_picture']
 
 # %% ../nbs/03_verify.ipynb #ea9f803d
-from functools import partial
-
 import numpy as np
 import pandas as pd
 import torch
@@ -196,7 +194,7 @@ def as_they_lie(
     a, b,  # float tensors [n, 3, 32, 32]
     slope, # float tensor [n], fit of their slopes in the window
     there, # float tensor [n, 1, 32, 32], the window
-):         # -> float tensor [n], evidence, -1..1
+):         # -> float tensor [n], evidence, at most 1
     """Compare two stacks of pictures where a frame or a line of text would leave them."""
     return (4 * slope + 2 * worse_quarter(a, b, there)) / 6 - tint_between(a, b, there) / 180
 
@@ -206,8 +204,8 @@ MARKS = ('slope', 'quarter', 'stretch', 'turn', 'zoom', 'light', 'tint', 'overla
 @torch.inference_mode()
 def looked_at(
     thumbs, # uint8 array [n, 32, 32, 3]
-    worth,  # first look from which a pair is laid over each other
-    pairs,  # int array [m, 3]: two pictures, and 1 where they are laid over each other in any case
+    pairs,  # int array [m, 2]
+    worth,  # float array [m], first look from which a pair is laid over each other
 ):          # -> float32 array [m, 3 + 8]: first look, mirrored, evidence as they lie, and MARKS; NaN where a pair isn't worth it
     """Look at some pairs."""
     once, of = np.unique(pairs[:, 0], return_inverse=True)
@@ -219,7 +217,7 @@ def looked_at(
     slope, best = through_windows(grey(one)[of], plain(grey(two), slice(None)))
     again = (slope >= WORTH).nonzero()[:, 0]
     if len(again): table[again, 2] = as_they_lie(one[of[again]], plain(two, again), slope[again], WINDOWS[best[again]])
-    again = ((first >= worth) | torch.from_numpy(pairs[:, 2] == 1)).nonzero()[:, 0]
+    again = (first >= torch.from_numpy(worth)).nonzero()[:, 0]
     if len(again):
         a, b = one[of[again]], plain(two, again)
         seen = compared(a, b, refined(a, b, located(a, b)))
@@ -233,12 +231,11 @@ LESS = 0.05 # what evidence as they lie has to have more
 def same_picture(
     thumbs, # uint8 array [n, 32, 32, 3]
     pairs,  # int array [m, 2]
-    worth=WORTH, # first look from which a pair is laid over each other
-    surely=None, # bool array [m], pairs that are laid over each other whatever the first look says
-):          # -> DataFrame, one row a pair: evidence (about -0.5..1), the better of fitted and as_they_lie; first, mirrored, and the marks of `compared`
+    worth=WORTH, # first look from which a pair is laid over each other; one number, or a float array [m]
+):          # -> DataFrame, one row a pair: evidence (about -0.5..1), the better of `fitted` and of `as_they_lie` less LESS; those two, first, mirrored, and the marks of `compared`
     """How surely two pictures are one."""
-    rows = np.column_stack([pairs, np.zeros(len(pairs), int) if surely is None else surely])
-    parts = side_by_side(partial(looked_at, thumbs, worth), (rows[start:start + 512] for start in range(0, len(rows), 512)))
+    worth = np.broadcast_to(np.asarray(worth, 'float32'), len(pairs)).copy()
+    parts = side_by_side(lambda some: looked_at(thumbs, pairs[some], worth[some]), (slice(start, start + 512) for start in range(0, len(pairs), 512)))
     parts = list(tqdm(parts, desc='verify', total=-(-len(pairs) // 512), unit='x 512 pairs', disable=len(pairs) < 20000, mininterval=2))
     columns = ['first', 'mirrored', 'as_they_lie', *MARKS]
     table = pd.DataFrame(np.concatenate(parts) if parts else np.zeros((0, len(columns)), 'float32'), columns=columns).astype(dict(mirrored=bool))

@@ -100,7 +100,7 @@ def test_two_arms_differ_in_their_data_alone(monkeypatch):
             seen[-1].update(steps=self.trainer.global_step, rates=rates, optimizer=repr(self.optimizers().optimizer))
 
         def on_train_start(self):
-            weights = hashlib.sha256(b''.join(v.numpy().tobytes() for v in self.model.state_dict().values())).hexdigest()
+            weights = hashlib.sha256(b''.join(v.cpu().numpy().tobytes() for v in self.model.state_dict().values())).hexdigest()
             seen.append(dict(protocol=self.protocol, weights=weights, augmentation=self.generator.initial_seed(), precision=self.trainer.precision))
 
     monkeypatch.setattr(train, 'Classifier', Watched)
