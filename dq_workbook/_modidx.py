@@ -543,6 +543,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'dq_workbook.verify.fits': ('verify.html#fits', 'dq_workbook/verify.py'),
                                     'dq_workbook.verify.glance': ('verify.html#glance', 'dq_workbook/verify.py'),
                                     'dq_workbook.verify.grey': ('verify.html#grey', 'dq_workbook/verify.py'),
+                                    'dq_workbook.verify.left_out': ('verify.html#left_out', 'dq_workbook/verify.py'),
                                     'dq_workbook.verify.located': ('verify.html#located', 'dq_workbook/verify.py'),
                                     'dq_workbook.verify.looked_at': ('verify.html#looked_at', 'dq_workbook/verify.py'),
                                     'dq_workbook.verify.moved': ('verify.html#moved', 'dq_workbook/verify.py'),

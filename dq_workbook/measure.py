@@ -94,7 +94,7 @@ def by_size(
 
 # %% ../nbs/03_measure.ipynb #86d372a0
 PART = 256   # images that are looked at together
-ALONE = 20_000 # images up to which one process is quicker than several, which take seconds to start
+ALONE = 50_000 # images up to which one process is quicker than several, which take seconds to start
 
 def kept(
     name,       # what is kept

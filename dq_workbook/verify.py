@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['SIDE', 'REACH', 'SPAN', 'SHIFTS', 'SCALES', 'PLANS', 'BASIS', 'PATCH', 'FAINT', 'WORTH', 'WINDOWS', 'MARKS', 'LAG',
-           'LESS', 'grey', 'slopes', 'planes', 'spectrum', 'fits', 'glance', 'moved', 'located', 'refined',
-           'correlation', 'places_of', 'worse_quarter', 'tint_between', 'compared', 'window', 'through_windows',
+           'grey', 'slopes', 'planes', 'spectrum', 'fits', 'glance', 'moved', 'located', 'refined', 'correlation',
+           'places_of', 'worse_quarter', 'tint_between', 'compared', 'window', 'left_out', 'through_windows',
            'as_they_lie', 'looked_at', 'same_picture']
 
 # %% ../nbs/03_verify.ipynb #ea9f803d
@@ -180,7 +180,13 @@ def window(
     return inside
 
 WORTH = 0.5 # first look, or fit of the slopes, from which a pair is looked at again
-WINDOWS = torch.cat([window(4, 4, 4), window(0, 6, 0), window(6, 0, 0)])
+WINDOWS = torch.cat([window(4, 4, 4), window(6, 6, 6), window(0, 6, 0), window(6, 0, 0), window(0, 11, 0), window(11, 0, 0)])
+
+def left_out(
+    there, # float tensor [n, 1, 32, 32], windows
+):         # -> float tensor [n], 0..0.25
+    """What evidence through a window is less by: a quarter of the share that it leaves out."""
+    return (1 - there.mean((1, 2, 3))) / 4
 
 def through_windows(
     a, b, # float tensors [n, 1, 32, 32]
@@ -188,7 +194,9 @@ def through_windows(
     """A first look at two stacks of pictures as they lie."""
     one, two = slopes(a), slopes(b)
     both, first, second = torch.stack([(x * y).sum(1).flatten(1) for x, y in ((one, two), (one, one), (two, two))]) @ WINDOWS.flatten(1).T
-    return (both / (first * second).sqrt().clamp_min(FAINT)).max(1)
+    fit = both / (first * second).sqrt().clamp_min(FAINT)
+    best = (fit * 2 / 3 - left_out(WINDOWS)).argmax(1)
+    return fit.gather(1, best[:, None])[:, 0], best
 
 def as_they_lie(
     a, b,  # float tensors [n, 3, 32, 32]
@@ -196,7 +204,7 @@ def as_they_lie(
     there, # float tensor [n, 1, 32, 32], the window
 ):         # -> float tensor [n], evidence, at most 1
     """Compare two stacks of pictures where a frame or a line of text would leave them."""
-    return (4 * slope + 2 * worse_quarter(a, b, there)) / 6 - tint_between(a, b, there) / 180
+    return (4 * slope + 2 * worse_quarter(a, b, there)) / 6 - tint_between(a, b, there) / 180 - left_out(there)
 
 # %% ../nbs/03_verify.ipynb #ad9bdb98
 MARKS = ('slope', 'quarter', 'stretch', 'turn', 'zoom', 'light', 'tint', 'overlap')
@@ -225,14 +233,13 @@ def looked_at(
     return table.numpy()
 
 # %% ../nbs/03_verify.ipynb #b0c0933a
-LAG = 0.25  # by which the first look may fall behind the slopes: that of a crop is at the wrong scale
-LESS = 0.05 # what evidence as they lie has to have more
+LAG = 0.25 # by which the first look may fall behind the slopes: that of a crop is at the wrong scale
 
 def same_picture(
     thumbs, # uint8 array [n, 32, 32, 3]
     pairs,  # int array [m, 2]
     worth=WORTH, # first look from which a pair is laid over each other; one number, or a float array [m]
-):          # -> DataFrame, one row a pair: evidence (about -0.5..1), the better of `fitted` and of `as_they_lie` less LESS; those two, first, mirrored, and the marks of `compared`
+):          # -> DataFrame, one row a pair: evidence (about -0.5..1), the better of `fitted` and `as_they_lie`; those two, first, mirrored, and the marks of `compared`
     """How surely two pictures are one."""
     worth = np.broadcast_to(np.asarray(worth, 'float32'), len(pairs)).copy()
     parts = side_by_side(lambda some: looked_at(thumbs, pairs[some], worth[some]), (slice(start, start + 512) for start in range(0, len(pairs), 512)))
@@ -241,4 +248,4 @@ def same_picture(
     table = pd.DataFrame(np.concatenate(parts) if parts else np.zeros((0, len(columns)), 'float32'), columns=columns).astype(dict(mirrored=bool))
     fitted = (np.maximum(table['first'], table.slope - LAG) + 3 * table.slope + 2 * table.quarter) / 6 - (table.stretch + table.tint / 60) / 3
     table['fitted'] = fitted.fillna(table['first'] - 0.5)
-    return table.assign(evidence=np.fmax(table.fitted, table.as_they_lie - LESS))
+    return table.assign(evidence=np.fmax(table.fitted, table.as_they_lie))
