@@ -555,5 +555,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'dq_workbook.verify.spectrum': ('verify.html#spectrum', 'dq_workbook/verify.py'),
                                     'dq_workbook.verify.through_windows': ('verify.html#through_windows', 'dq_workbook/verify.py'),
                                     'dq_workbook.verify.tint_between': ('verify.html#tint_between', 'dq_workbook/verify.py'),
+                                    'dq_workbook.verify.weighed': ('verify.html#weighed', 'dq_workbook/verify.py'),
                                     'dq_workbook.verify.window': ('verify.html#window', 'dq_workbook/verify.py'),
                                     'dq_workbook.verify.worse_quarter': ('verify.html#worse_quarter', 'dq_workbook/verify.py')}}}

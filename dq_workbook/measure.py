@@ -174,7 +174,7 @@ def device(): # -> cuda or cpu
 
 def has_bfloat16(): # -> bool
     """Whether the hardware computes in bfloat16."""
-    if torch.cuda.is_available(): return torch.cuda.is_bf16_supported()
+    if device() == 'cuda': return torch.cuda.is_bf16_supported()
     return torch.backends.cpu.get_cpu_capability() == 'AVX512' and torch.cpu._is_avx512_bf16_supported()
 
 def backbone(): # -> timm model in evaluation mode, [b, 3, 96, 96] -> [b, 1280], on the CPU

@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['SIDE', 'REACH', 'SPAN', 'SHIFTS', 'SCALES', 'PLANS', 'BASIS', 'PATCH', 'FAINT', 'WORTH', 'WINDOWS', 'MARKS', 'LAG',
            'grey', 'slopes', 'planes', 'spectrum', 'fits', 'glance', 'moved', 'located', 'refined', 'correlation',
-           'places_of', 'worse_quarter', 'tint_between', 'compared', 'window', 'left_out', 'through_windows',
+           'places_of', 'worse_quarter', 'tint_between', 'compared', 'weighed', 'window', 'left_out', 'through_windows',
            'as_they_lie', 'looked_at', 'same_picture']
 
 # %% ../nbs/03_verify.ipynb #ea9f803d
@@ -170,6 +170,12 @@ def compared(
     return dict(slope=correlation(slopes(a), slopes(now), there), quarter=worse_quarter(a, now, there), stretch=(places[:, :, :2] - torch.eye(2)).abs().amax((1, 2)),
                 turn=turn, zoom=torch.linalg.det(places[:, :, :2]).abs().sqrt(), light=offset.mean(1), tint=tint_between(a, now, there), overlap=there.mean((1, 2, 3)))
 
+def weighed(
+    first, slope, quarter, stretch, tint, # numbers, tensors or Series
+):                                        # -> the same, about -0.5..1
+    """How much the marks are worth together as evidence."""
+    return (first + 3 * slope + 2 * quarter) / 6 - (stretch + tint / 60) / 3
+
 # %% ../nbs/03_verify.ipynb #f328c432
 def window(
     top, bottom, side, # pixels that are left out
@@ -188,6 +194,7 @@ def left_out(
     """What evidence through a window is less by: a quarter of the share that it leaves out."""
     return (1 - there.mean((1, 2, 3))) / 4
 
+# %% ../nbs/03_verify.ipynb #898d8913
 def through_windows(
     a, b, # float tensors [n, 1, 32, 32]
 ):        # -> (float tensor [n], -1..1, fit of the slopes in the best window; int tensor [n], which that is)
@@ -204,7 +211,7 @@ def as_they_lie(
     there, # float tensor [n, 1, 32, 32], the window
 ):         # -> float tensor [n], evidence, at most 1
     """Compare two stacks of pictures where a frame or a line of text would leave them."""
-    return (4 * slope + 2 * worse_quarter(a, b, there)) / 6 - tint_between(a, b, there) / 180 - left_out(there)
+    return weighed(slope, slope, worse_quarter(a, b, there), 0, tint_between(a, b, there)) - left_out(there)
 
 # %% ../nbs/03_verify.ipynb #ad9bdb98
 MARKS = ('slope', 'quarter', 'stretch', 'turn', 'zoom', 'light', 'tint', 'overlap')
@@ -246,6 +253,6 @@ def same_picture(
     parts = list(tqdm(parts, desc='verify', total=-(-len(pairs) // 512), unit='x 512 pairs', disable=len(pairs) < 20000, mininterval=2))
     columns = ['first', 'mirrored', 'as_they_lie', *MARKS]
     table = pd.DataFrame(np.concatenate(parts) if parts else np.zeros((0, len(columns)), 'float32'), columns=columns).astype(dict(mirrored=bool))
-    fitted = (np.maximum(table['first'], table.slope - LAG) + 3 * table.slope + 2 * table.quarter) / 6 - (table.stretch + table.tint / 60) / 3
+    fitted = weighed(np.maximum(table['first'], table.slope - LAG), table.slope, table.quarter, table.stretch, table.tint)
     table['fitted'] = fitted.fillna(table['first'] - 0.5)
     return table.assign(evidence=np.fmax(table.fitted, table.as_they_lie))
