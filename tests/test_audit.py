@@ -4,11 +4,12 @@ from pandas.testing import assert_frame_equal
 from PIL import Image
 
 from dq_workbook import audit as room
-from dq_workbook.audit import FastdupUnavailable, audit, available, call_worker, resolve, worker_python
-from dq_workbook.calibrate import recovered
-from dq_workbook.data import load
-from dq_workbook.defects import plant_all
-from dq_workbook.rows import contents
+from dq_workbook.sets.images import image_bytes
+from dq_workbook.sets.load import load
+from dq_workbook.faults.plant import plant_all
+from dq_workbook.audits.fastdup import FastdupUnavailable, call_fastdup, fastdup_python
+from dq_workbook.audits.auditors import audit, fastdup_available, resolve_auditor
+from dq_workbook.audits.detection import detection_by_kind
 
 PLAN = dict(exact_duplicate=[0.05, 2], near_duplicate=[0.05, 1], leak=[0.1, 1], label_error=[0.1, 2], blurry=[0.05, 2], dark=[0.05, 2], corrupt=[0.03, 2])
 EXPIRED = '''#!/bin/sh
@@ -33,19 +34,19 @@ def broken_fastdup(request, tmp_path, monkeypatch):
 def test_asking_for_a_fastdup_that_does_not_run_names_the_mend(broken_fastdup):
     few = load('digits').copy()
     few['train'] = few['train'].select(range(20))
-    for ask in (lambda: resolve('fastdup'), lambda: audit(few, 'fastdup')):
+    for ask in (lambda: resolve_auditor('fastdup'), lambda: audit(few, 'fastdup')):
         with pytest.raises(FastdupUnavailable, match=broken_fastdup) as caught: ask()
         assert "tool='open'" in str(caught.value) and '\n' not in str(caught.value)
 
 
 def test_auto_takes_the_open_auditor_then_and_says_so(broken_fastdup):
-    tool, sentence = resolve('auto')
+    tool, sentence = resolve_auditor('auto')
     assert tool == 'open' and sentence.startswith('The open auditor ran instead of fastdup') and broken_fastdup in sentence
 
 
 def test_auto_takes_fastdup_where_it_runs(monkeypatch):
     monkeypatch.setattr(room, 'available', lambda: (True, 'fastdup 9.9'))
-    assert resolve('auto') == ('fastdup', 'fastdup 9.9 runs here; `tool: auto` prefers it.')
+    assert resolve_auditor('auto') == ('fastdup', 'fastdup 9.9 runs here; `tool: auto` prefers it.')
 
 
 @pytest.fixture(scope='module')
@@ -54,10 +55,10 @@ def planted(): return plant_all(load('digits'), PLAN, seed=0)
 
 @pytest.mark.parametrize('tool', ['open', 'fastdup'])
 def test_both_auditors_find_what_was_planted(planted, tool, tmp_path):
-    if tool == 'fastdup' and not available()[0]: pytest.skip('fastdup does not run here')
+    if tool == 'fastdup' and not fastdup_available()[0]: pytest.skip('fastdup does not run here')
     images, truth = planted
     found = audit(images, tool, out=tmp_path)
-    marks = recovered(found, truth).set_index('kind')
+    marks = detection_by_kind(found, truth).set_index('kind')
     assert (marks.recall[['exact_duplicate', 'corrupt']] == 1).all() and (marks.recall[['near_duplicate', 'leak', 'blurry', 'dark']] > 0.9).all() and marks.recall['label_error'] > 0.6, marks
     assert (marks.precision.dropna() > 0.6).all(), marks
     assert (tmp_path/'fastdup'/'atrain_features.dat').exists() == (tool == 'fastdup')
@@ -77,16 +78,16 @@ def test_a_set_of_hardly_any_images_is_audited(n):
 
 
 def test_fastdup_twice_gives_the_same_neighbours(planted, tmp_path):
-    if not available()[0]: pytest.skip('fastdup does not run here')
+    if not fastdup_available()[0]: pytest.skip('fastdup does not run here')
     (tmp_path/'images').mkdir()
-    for k, raw in enumerate(contents(planted[0]['train'])): (tmp_path/'images'/f'{k:05d}.png').write_bytes(raw)
-    for name in 'ab': call_worker(tmp_path/'images', tmp_path/name, 'Flat')
+    for k, raw in enumerate(image_bytes(planted[0]['train'])): (tmp_path/'images'/f'{k:05d}.png').write_bytes(raw)
+    for name in 'ab': call_fastdup(tmp_path/'images', tmp_path/name, 'Flat')
     for file in ('similarity.csv', 'outliers.csv', 'atrain_features.dat'): assert (tmp_path/'a'/file).read_bytes() == (tmp_path/'b'/file).read_bytes()
 
 
 def test_an_audit_with_fastdup_says_the_same_when_nothing_is_remembered(planted, tmp_path, monkeypatch):
-    if not available()[0]: pytest.skip('fastdup does not run here')
-    monkeypatch.setenv('DQ_FASTDUP_PYTHON', str(worker_python()))
+    if not fastdup_available()[0]: pytest.skip('fastdup does not run here')
+    monkeypatch.setenv('DQ_FASTDUP_PYTHON', str(fastdup_python()))
     found = []
     for name in 'ab':
         monkeypatch.setattr(room, 'root', lambda: tmp_path/name) # a folder of its own for what fastdup gives

@@ -12,13 +12,14 @@ import torch
 from PIL import Image
 
 from dq_workbook import data, sweep
-from dq_workbook.audit import audit, available
-from dq_workbook.curate import curate
-from dq_workbook.data import load
-from dq_workbook.pixels import pixels
-from dq_workbook.record import root
-from dq_workbook.rows import contents, decode, encode, fingerprint
-from dq_workbook.train import fit
+from dq_workbook.core.project import project_root
+from dq_workbook.sets.images import decode_image, encode_image, image_bytes
+from dq_workbook.sets.dataset import dataset_hash
+from dq_workbook.sets.load import load
+from dq_workbook.audits.auditors import audit, fastdup_available
+from dq_workbook.repairs.recipes import curate
+from dq_workbook.training.pixels import load_pixels
+from dq_workbook.training.fit import fit
 
 
 def picture(seed=0, size=(40, 30)):
@@ -61,7 +62,7 @@ def bad_folder(tmp_path_factory):
     readable, broken = zoo()
     for number, name in enumerate(('Kätzchen', 'dog & co')):
         (base/name).mkdir()
-        for k in range(30): (base/name/f'{k:02d}.png').write_bytes(encode(picture(100 + 40 * number + k)))
+        for k in range(30): (base/name/f'{k:02d}.png').write_bytes(encode_image(picture(100 + 40 * number + k)))
     for number, (name, raw) in enumerate({**readable, **broken}.items()): (base/('Kätzchen', 'dog & co')[number % 2]/name).write_bytes(raw)
     return base
 
@@ -71,31 +72,31 @@ def endings(ids): return {i.split('/')[-1] for i in ids}
 
 @pytest.mark.parametrize('name', list(zoo()[0]))
 def test_every_kind_of_picture_becomes_rgb(name):
-    assert decode(zoo()[0][name]).mode == 'RGB'
+    assert decode_image(zoo()[0][name]).mode == 'RGB'
 
 
 @pytest.mark.parametrize('name', list(zoo()[1]))
 def test_a_broken_picture_says_why(name):
-    with pytest.raises(ValueError, match='empty' if name.startswith('empty') else 'not a readable image'): decode(zoo()[1][name])
+    with pytest.raises(ValueError, match='empty' if name.startswith('empty') else 'not a readable image'): decode_image(zoo()[1][name])
 
 
 def test_sixteen_bits_keep_their_range_transparency_lies_on_white_and_the_camera_is_held_upright():
     readable = zoo()[0]
-    assert np.ptp(np.asarray(decode(readable['sixteen.png']))) > 200
-    assert decode(readable['turned.jpg']).size == (30, 40)
+    assert np.ptp(np.asarray(decode_image(readable['sixteen.png']))) > 200
+    assert decode_image(readable['turned.jpg']).size == (30, 40)
     glass = Image.new('RGBA', (2, 2), (255, 0, 0, 0))
-    assert decode(saved(glass, 'PNG')).getpixel((0, 0)) == (255, 255, 255)
+    assert decode_image(saved(glass, 'PNG')).getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_a_picture_of_monstrous_size_is_a_finding_not_a_full_memory():
     bomb = saved(Image.new('1', (20000, 20000)), 'PNG')
     assert len(bomb) < 100_000
-    with pytest.raises(ValueError, match='not a readable image: Image size'): decode(bomb)
+    with pytest.raises(ValueError, match='not a readable image: Image size'): decode_image(bomb)
 
 
 @pytest.mark.parametrize('tool', ['open', 'fastdup'])
 def test_a_folder_of_trouble_is_audited_to_the_end(bad_folder, tool):
-    if tool == 'fastdup' and not available()[0]: pytest.skip('fastdup does not run here')
+    if tool == 'fastdup' and not fastdup_available()[0]: pytest.skip('fastdup does not run here')
     images = load(bad_folder)
     found = audit(images, tool)
     readable, broken = zoo()
@@ -111,7 +112,7 @@ def test_a_folder_of_trouble_is_repaired_and_trained_on(bad_folder):
     repaired, ledger = curate(images, audit(images), 'drop_low_quality')
     assert {name for name in zoo()[1] if name in endings(images['train']['id'])} <= endings(ledger.id)
     predictions = fit(repaired, 'test_byobnet', 'smoke')
-    readable = pixels(images['test'], 32).ids
+    readable = load_pixels(images['test'], 32).ids
     assert predictions.id.tolist() == readable and predictions.predicted.notna().all()
 
 
@@ -121,13 +122,13 @@ def test_a_whole_run_on_a_folder_of_trouble(bad_folder):
     run = dict(name='zoo', dataset=str(bad_folder), budget='smoke', seeds=2, recipes=['curated'], corrupted=20, tool='open', plant=dict(label_error=[0.1, 2], exact_duplicate=[0.1, 1], blurry=[0.1, 2]))
     try: assert sweep.run(dict(study=study, runs=[run])).status.tolist() == ['done']
     finally:
-        shutil.rmtree(root()/'runs'/study, ignore_errors=True)
+        shutil.rmtree(project_root()/'runs'/study, ignore_errors=True)
         sweep.index()
 
 
 def test_in_memory_and_streamed_give_the_same_batches(bad_folder):
     rows = load(bad_folder)['train']
-    held, streamed = pixels(rows, 24), pixels(rows, 24, budget=0)
+    held, streamed = load_pixels(rows, 24), load_pixels(rows, 24, budget=0)
     assert streamed.on_disk and not held.on_disk
     assert held.ids == streamed.ids and torch.equal(held.labels, streamed.labels) and held.unreadable.equals(streamed.unreadable)
     assert torch.equal(held.batch(range(len(held))), streamed.batch(range(len(held))))
@@ -135,7 +136,7 @@ def test_in_memory_and_streamed_give_the_same_batches(bad_folder):
 
 def test_an_empty_class_is_reported_and_the_rest_loads(tmp_path, caplog):
     for k in range(10):
-        for name in 'ab': (tmp_path/name).mkdir(exist_ok=True); (tmp_path/name/f'{k}.png').write_bytes(encode(picture(k)))
+        for name in 'ab': (tmp_path/name).mkdir(exist_ok=True); (tmp_path/name/f'{k}.png').write_bytes(encode_image(picture(k)))
     (tmp_path/'nobody').mkdir()
     with caplog.at_level(logging.WARNING): images = load(tmp_path)
     assert "the class 'nobody'" in caplog.text and sum(map(len, images.values())) == 20
@@ -145,7 +146,7 @@ def test_split_folders_keep_their_splits(tmp_path):
     for split, n in (('train', 6), ('val', 2), ('Test', 3)):
         for name in 'ab':
             (tmp_path/split/name).mkdir(parents=True)
-            for k in range(n): (tmp_path/split/name/f'{k}.png').write_bytes(encode(picture(k)))
+            for k in range(n): (tmp_path/split/name/f'{k}.png').write_bytes(encode_image(picture(k)))
     assert {s: len(rows) for s, rows in load(tmp_path).items()} == dict(train=12, validation=4, test=6)
 
 
@@ -166,8 +167,8 @@ def hub(tmp_path, monkeypatch):
 
 def test_the_layout_of_the_hub_loads_by_name_and_by_path(hub):
     by_name, by_path = load('tiny'), load(hub)
-    assert fingerprint(by_name) == fingerprint(by_path) and len(by_name['train']) == 20
-    assert list(contents(by_name['train'])) == list(contents(load('digits')['train']))[:20]
+    assert dataset_hash(by_name) == dataset_hash(by_path) and len(by_name['train']) == 20
+    assert list(image_bytes(by_name['train'])) == list(image_bytes(load('digits')['train']))[:20]
 
 
 def test_a_broken_parquet_file_is_named(hub):
@@ -223,7 +224,7 @@ def test_an_unknown_label_column_gives_the_known_ones(hub):
 def test_the_fingerprint_sees_bytes_labels_and_order():
     images = load('digits')
     few = lambda order: datasets.DatasetDict(train=images['train'].select(order))
-    assert fingerprint(few([0, 1])) == fingerprint(few([0, 1])) != fingerprint(few([1, 0]))
+    assert dataset_hash(few([0, 1])) == dataset_hash(few([0, 1])) != dataset_hash(few([1, 0]))
 
 
 @pytest.mark.parametrize('threshold', [None, 0], ids=['whole', 'streamed'])
@@ -234,7 +235,7 @@ def test_the_reader_of_the_hub_on_a_repository_of_this_machine(hub, monkeypatch,
     problems = []
     images = data.from_hub(str(hub), problems, limit=7, seed=0)
     assert {split: len(rows) for split, rows in images.items()} == (dict(train=20, test=20) if threshold is None else dict(train=7, test=7)) and not problems
-    assert set(images['train']['id'][:]) <= set(load('tiny')['train']['id'][:]) and decode(contents(images['train'])[0]).size == (32, 32)
+    assert set(images['train']['id'][:]) <= set(load('tiny')['train']['id'][:]) and decode_image(image_bytes(images['train'])[0]).size == (32, 32)
 
 
 def test_a_hub_id_that_cannot_be_had_is_one_line(monkeypatch):

@@ -1,21 +1,22 @@
 """Every kind and severity of planted defect on sixty digits: the truth table says exactly what changed."""
 import pytest
 
-from dq_workbook.data import load
-from dq_workbook.defects import COPIES, PICTURES, PLANTED, plant, plant_all
-from dq_workbook.rows import decode, encoded, fingerprint, read
+from dq_workbook.sets.images import decode_image, read_bytes, without_decoding
+from dq_workbook.sets.dataset import dataset_hash
+from dq_workbook.sets.load import load
+from dq_workbook.faults.plant import COPY_KINDS, PICTURE_FAULTS, PLANTED_KINDS, plant, plant_all
 
 RATE = 0.1
-CASES = [(kind, severity) for kind in PLANTED for severity in ((0, 1, 2, 3) if kind == 'leak' else (1, 2, 3))]
+CASES = [(kind, severity) for kind in PLANTED_KINDS for severity in ((0, 1, 2, 3) if kind == 'leak' else (1, 2, 3))]
 
 
 def rows(split):
     """id -> (bytes, label), in the split's order."""
-    return {r['id']: (read(r['image']), r['label']) for r in encoded(split)}
+    return {r['id']: (read_bytes(r['image']), r['label']) for r in without_decoding(split)}
 
 
 def readable(raw):
-    try: decode(raw)
+    try: decode_image(raw)
     except ValueError: return False
     return True
 
@@ -38,8 +39,8 @@ def test_truth_names_exactly_what_changed(digits, kind, severity):
     assert rows(planted['test']) == test
     source = test if kind == 'leak' else before
     for row in truth.itertuples():
-        assert row.label == source[row.other if kind in COPIES else row.id][1]
-        if kind in COPIES: assert row.id == f'{row.other}+{kind}'
+        assert row.label == source[row.other if kind in COPY_KINDS else row.id][1]
+        if kind in COPY_KINDS: assert row.id == f'{row.other}+{kind}'
         else: assert row.other is None
 
 
@@ -52,18 +53,18 @@ def test_what_changed_is_what_the_kind_says(digits, kind, severity):
         new = after[row.id]
         assert readable(new[0]) == (kind != 'corrupt')
         assert (new[1] != old[1]) == (kind in ('label_error', 'label_conflict'))
-        altered = kind in PICTURES or kind == 'near_duplicate' or (kind == 'leak' and severity > 1)
+        altered = kind in PICTURE_FAULTS or kind == 'near_duplicate' or (kind == 'leak' and severity > 1)
         assert (new[0] != old[0]) == altered
-        if kind != 'corrupt': assert decode(new[0]).size == decode(old[0]).size
+        if kind != 'corrupt': assert decode_image(new[0]).size == decode_image(old[0]).size
 
 
-@pytest.mark.parametrize('kind', PLANTED)
+@pytest.mark.parametrize('kind', PLANTED_KINDS)
 def test_the_seed_decides(digits, kind):
-    first, again, other = (fingerprint(plant(digits, kind, RATE, seed=seed)[0]) for seed in (1, 1, 2))
+    first, again, other = (dataset_hash(plant(digits, kind, RATE, seed=seed)[0]) for seed in (1, 1, 2))
     assert first == again != other
 
 
-@pytest.mark.parametrize('kind', PLANTED)
+@pytest.mark.parametrize('kind', PLANTED_KINDS)
 def test_unreadable_images_are_no_source(digits, kind):
     broken, bad = plant(digits, 'corrupt', 0.5, severity=3, seed=0)
     _, truth = plant(broken, kind, 1, seed=0)
@@ -73,7 +74,7 @@ def test_unreadable_images_are_no_source(digits, kind):
 
 def test_rate_zero_changes_nothing(digits):
     planted, truth = plant(digits, 'blurry', 0, seed=0)
-    assert fingerprint(planted) == fingerprint(digits) and truth.empty
+    assert dataset_hash(planted) == dataset_hash(digits) and truth.empty
 
 
 def test_the_same_kind_twice_never_gives_an_id_twice(digits):
@@ -89,7 +90,7 @@ def test_another_split_may_be_planted(digits):
 
 
 def test_all_kinds_at_once_fall_on_different_images(digits):
-    planted, truth = plant_all(digits, {kind: 0.05 for kind in PLANTED}, seed=0)
+    planted, truth = plant_all(digits, {kind: 0.05 for kind in PLANTED_KINDS}, seed=0)
     touched = truth['other'].fillna(truth['id'])
     assert len(truth) == 3 * 8 + 2 and touched.is_unique
     before, after = rows(digits['train']), rows(planted['train'])

@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 from dq_workbook import archives, formats
-from dq_workbook.data import load
-from dq_workbook.rows import class_names, contents, decode, encode
+from dq_workbook.sets.images import decode_image, encode_image, image_bytes
+from dq_workbook.sets.dataset import class_names
+from dq_workbook.sets.load import load
 
 
-def red(k=0): return encode(Image.new('RGB', (6, 6), (255, k, 0)))
+def red(k=0): return encode_image(Image.new('RGB', (6, 6), (255, k, 0)))
 
 
 def ids(images): return {i for rows in images.values() for i in rows['id']}
@@ -35,7 +36,7 @@ def test_csv(tmp_path):
         assert ids(images) == {'pics/a.png', 'pics/ü b.png', 'd.png'} and images['train']['who'][:] == ['ann', 'bob, jr'] and class_names(images) == ['cat', 'dog']
         assert {(p['row'], p['problem']) for p in problems if p['file'].endswith('index.csv')} == {(4, "no file 'lost.png'"), (5, "unknown label 'cow'"), (6, "unknown label ''"), (7, 'another number of fields than the first line')}
         assert [(p['row'], 'd.png' in p['problem']) for p in problems if not p['file'].endswith('index.csv')] == [(1, True)]
-    assert decode(contents(images['train'])[1]).getpixel((0, 0)) == (255, 1, 0)
+    assert decode_image(image_bytes(images['train'])[1]).getpixel((0, 0)) == (255, 1, 0)
 
 
 def test_a_csv_without_file_names_gives_its_columns(tmp_path):
@@ -102,7 +103,7 @@ def shard(path, samples):
             tar.addfile(member, io.BytesIO(raw))
 
 
-def noisy(k): return encode(Image.effect_noise((64, 64), 10 + k))
+def noisy(k): return encode_image(Image.effect_noise((64, 64), 10 + k))
 
 
 def test_webdataset(tmp_path):
@@ -159,7 +160,7 @@ def test_shards_are_unpacked_once_and_what_was_left_out_is_told_every_time(tmp_p
     monkeypatch.setattr(archives, 'unpack', lambda *_: pytest.fail('unpacked a second time'))
     two = load(tmp_path, problems=again)
     assert first == again and [p['problem'] for p in first] == ['no image']
-    assert one['train']['id'][:] == two['train']['id'][:] and list(contents(one['train'])) == list(contents(two['train']))
+    assert one['train']['id'][:] == two['train']['id'][:] and list(image_bytes(one['train'])) == list(image_bytes(two['train']))
 
 
 def test_a_large_parquet_file_is_mapped_and_gives_the_same(tmp_path, monkeypatch):
@@ -169,6 +170,6 @@ def test_a_large_parquet_file_is_mapped_and_gives_the_same(tmp_path, monkeypatch
     monkeypatch.setattr(formats, 'LARGE', 0)
     large = load(tmp_path)
     assert not small['train'].cache_files and large['train'].cache_files
-    assert large['train']['id'][:] == small['train']['id'][:] and list(contents(large['train'])) == list(contents(small['train'])) and class_names(large) == ['cat', 'dog']
+    assert large['train']['id'][:] == small['train']['id'][:] and list(image_bytes(large['train'])) == list(image_bytes(small['train'])) and class_names(large) == ['cat', 'dog']
     (tmp_path/'train-0.parquet').write_bytes(b'PAR1 broken')
     with pytest.raises(ValueError, match='train-0.parquet is no readable parquet file'): load(tmp_path)

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from dq_workbook import paper
-from dq_workbook.record import root, write_table
+from dq_workbook.core.project import project_root
+from dq_workbook.core.tables import write_table
 
-ARTICLE = root() / 'papers' / 'defects'
+ARTICLE = project_root() / 'papers' / 'defects'
 ARMS = ('dedup', 'relabel', 'curated', 'random:dedup', 'random:curated')
 
 
@@ -122,10 +123,10 @@ def test_an_article_quotes_the_bench_of_the_audit_or_says_there_is_none(runs, ar
 
 
 def test_generated_files_are_ignored_by_git():
-    if not (root() / '.git').exists():
+    if not (project_root() / '.git').exists():
         pytest.skip('no git checkout')
     names = ('numbers.tex', 'tables/effects.tex', 'figures/recall.pdf', 'paper.pdf')
-    assert all(subprocess.run(['git', 'check-ignore', '-q', f'papers/defects/{name}'], cwd=root()).returncode == 0 for name in names)
+    assert all(subprocess.run(['git', 'check-ignore', '-q', f'papers/defects/{name}'], cwd=project_root()).returncode == 0 for name in names)
 
 
 @pytest.mark.skipif(not shutil.which('latexmk') or not shutil.which('pdflatex'), reason='no TeX here')

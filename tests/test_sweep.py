@@ -11,10 +11,12 @@ import pytest
 from PIL import Image
 
 from dq_workbook import sweep
-from dq_workbook.audit import SEARCH, available, worker_python
-from dq_workbook.data import load
-from dq_workbook.record import read_table
-from dq_workbook.rows import append, contents
+from dq_workbook.core.tables import read_table
+from dq_workbook.sets.images import image_bytes
+from dq_workbook.sets.dataset import append_rows
+from dq_workbook.sets.load import load
+from dq_workbook.audits.fastdup import FASTDUP_SEARCH, fastdup_python
+from dq_workbook.audits.auditors import fastdup_available
 
 ROOT = Path(__file__).parent.parent
 TINY = dict(dataset='digits', budget='smoke', seeds=2, recipes=['curated'], corrupted=0, limit=200, tool='open', peak_lr=6e-3)
@@ -104,15 +106,15 @@ def test_a_run_connects_to_nothing_but_this_machine(study, tmp_path):
     lines = seen.read_text().splitlines()
     started = [line for line in lines if line.startswith('started')]
     assert any('ipykernel' in line for line in started), 'the watch did not reach the kernel'
-    if available()[0]: assert any('fastdup_worker' in line for line in started), 'the watch did not reach fastdup'
+    if fastdup_available()[0]: assert any('fastdup_worker' in line for line in started), 'the watch did not reach fastdup'
     assert [line for line in lines if line not in started and not any(place in line for place in local)] == []
 
 
-@pytest.mark.skipif(shutil.which('strace') is None or not worker_python().exists(), reason='needs strace and fastdup')
+@pytest.mark.skipif(shutil.which('strace') is None or not fastdup_python().exists(), reason='needs strace and fastdup')
 def test_fastdup_opens_no_connection_from_native_code_either(tmp_path):
     (tmp_path/'images').mkdir()
     for k in range(8): Image.effect_noise((64, 64), 20 + 10 * k).save(tmp_path/'images'/f'{k}.png')
-    subprocess.run(['strace', '-f', '-e', 'trace=connect,sendto', '-o', tmp_path/'calls.txt', worker_python(), ROOT/'dq_workbook'/'fastdup_worker.py', tmp_path/'images', tmp_path/'out', SEARCH], capture_output=True)
+    subprocess.run(['strace', '-f', '-e', 'trace=connect,sendto', '-o', tmp_path/'calls.txt', fastdup_python(), ROOT/'dq_workbook'/'fastdup_worker.py', tmp_path/'images', tmp_path/'out', FASTDUP_SEARCH], capture_output=True)
     calls = (tmp_path/'calls.txt').read_text()
     assert 'exited with' in calls and 'AF_INET' not in calls, calls
 
@@ -130,7 +132,7 @@ def test_a_set_of_images_and_texts_is_audited_to_its_report(study, tmp_path):
     pictures = load('digits')['train'].remove_columns('label').select(range(60))
     pictures = pictures.add_column('captions', [['a digit']] * 60)
     (tmp_path/'data').mkdir()
-    append(pictures, [dict(id='twin', image=contents(pictures)[0], captions=['its copy']), dict(id='broken', image=b'', captions=[])]).to_parquet(tmp_path/'data'/'train-0.parquet')
+    append_rows(pictures, [dict(id='twin', image=image_bytes(pictures)[0], captions=['its copy']), dict(id='broken', image=b'', captions=[])]).to_parquet(tmp_path/'data'/'train-0.parquet')
     done = sweep.run(dict(study=study, template='audit', runs=[dict(name='texts', dataset=str(tmp_path), tool='open')])).iloc[0]
     assert done.status == 'done', done.headline
     flagged = read_table(ROOT/done.folder/'tables'/'findings.parquet').query('flagged')

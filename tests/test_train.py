@@ -14,13 +14,13 @@ import psutil
 import pytest
 
 from dq_workbook import sweep
-from dq_workbook.record import read_table
+from dq_workbook.core.tables import read_table
 
 ROOT = Path(__file__).parent.parent
 FIT = '''
 import hashlib
-from dq_workbook.data import load
-from dq_workbook.train import fit
+from dq_workbook.sets.load import load
+from dq_workbook.training.fit import fit
 predictions = fit(load("digits"), budget="smoke", seed={seed})
 print(hashlib.sha256(predictions.to_csv(float_format="%.17g").encode()).hexdigest())
 '''
@@ -91,7 +91,7 @@ def test_nothing_goes_on_when_the_sweep_alone_is_killed(tmp_path):
 def test_two_arms_differ_in_their_data_alone(monkeypatch):
     from datasets import DatasetDict
     from dq_workbook import train
-    from dq_workbook.data import load
+    from dq_workbook.sets.load import load
     seen = []
 
     class Watched(train.Classifier):
