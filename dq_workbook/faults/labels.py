@@ -3,6 +3,9 @@
 # %% auto #0
 __all__ = ['random_other_label']
 
+# %% ../../nbs/3_faults/02_labels.ipynb #2f68464b
+from .registry import add_kind
+
 # %% ../../nbs/3_faults/02_labels.ipynb #c2ef4954
 def random_other_label(
     label,     # class index, 0..n_classes - 1
@@ -11,3 +14,5 @@ def random_other_label(
 ):             # -> int, a class index other than `label`
     """A class drawn uniformly from all the others (symmetric noise)."""
     return int((label + random.integers(1, n_classes)) % n_classes)
+
+add_kind('label_error', 'another class is right', 'label', relabels=True, stream=0, draw='neighbors')

@@ -10,6 +10,8 @@ import math
 import numpy as np
 from scipy.ndimage import affine_transform, convolve, gaussian_filter
 
+from .registry import CORRUPTIONS, Corruption
+
 # %% ../../nbs/3_faults/04_noise_and_blur.ipynb #08d745a1
 def gaussian_noise(
     x,      # float array [h, w, 3], 0..1
@@ -38,6 +40,12 @@ def impulse_noise(
     """Salt and pepper."""
     return np.where(random.random(x.shape) < level, random.random(x.shape) < 0.5, x)
 
+CORRUPTIONS.add('gaussian_noise', Corruption(
+    gaussian_noise, (0.04, 0.06, 0.08, 0.09, 0.10), (0.08, 0.12, 0.18, 0.26, 0.38)))
+CORRUPTIONS.add('shot_noise', Corruption(shot_noise, (500, 250, 100, 75, 50), (60, 25, 12, 5, 3)))
+CORRUPTIONS.add('impulse_noise', Corruption(
+    impulse_noise, (0.01, 0.02, 0.03, 0.05, 0.07), (0.03, 0.06, 0.09, 0.17, 0.27)))
+
 # %% ../../nbs/3_faults/04_noise_and_blur.ipynb #6773f0ad
 def defocus_blur(
     x,      # float array [h, w, 3], 0..1
@@ -49,9 +57,15 @@ def defocus_blur(
     radius, soft = (length * scale for length in level)
     reach = max(2, math.ceil(radius))
     away = np.hypot(*np.mgrid[-reach:reach + 1, -reach:reach + 1])
-    disk = gaussian_filter((away <= radius).astype(float), soft, radius=1 if radius <= 8 else 2, mode='constant')
+    disk = (away <= radius).astype(float)
+    disk = gaussian_filter(disk, soft, radius=1 if radius <= 8 else 2, mode='constant')
     return convolve(x, (disk / disk.sum())[..., None], mode='mirror')
 
+CORRUPTIONS.add('defocus_blur', Corruption(
+    defocus_blur, ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
+    ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5))))
+
+# %% ../../nbs/3_faults/04_noise_and_blur.ipynb #9d111353
 def glass_blur(
     x,      # float array [h, w, 3], 0..1
     level,  # (deviation of the blur, reach of the swaps, both in pixels; passes)
@@ -65,8 +79,14 @@ def glass_blur(
     inner, order = places[reach:-reach, reach:-reach].ravel()[::-1], places.ravel().tolist()
     for _ in range(passes):
         dy, dx = random.integers(-reach, reach, (2, len(inner)))
-        for one, two in zip(inner.tolist(), (inner + dy * x.shape[1] + dx).tolist()): order[one], order[two] = order[two], order[one]
+        partners = inner + dy * x.shape[1] + dx
+        for one, two in zip(inner.tolist(), partners.tolist()):
+            order[one], order[two] = order[two], order[one]
     return gaussian_filter(x.reshape(-1, 3)[order].reshape(x.shape), (sigma, sigma, 0))
+
+CORRUPTIONS.add('glass_blur', Corruption(
+    glass_blur, ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
+    ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2))))
 
 # %% ../../nbs/3_faults/04_noise_and_blur.ipynb #89b48f91
 def motion_trail(
@@ -81,7 +101,9 @@ def motion_trail(
     (height, width), total = x.shape[:2], np.zeros_like(x)
     for step, weight in enumerate(weights / weights.sum()):
         dy, dx = (round(step * turn(math.radians(angle))) for turn in (math.sin, math.cos))
-        total += weight * x[np.clip(np.arange(height) + dy, 0, height - 1)[:, None], np.clip(np.arange(width) + dx, 0, width - 1)]
+        rows = np.clip(np.arange(height) + dy, 0, height - 1)
+        columns = np.clip(np.arange(width) + dx, 0, width - 1)
+        total += weight * x[rows[:, None], columns]
     return total
 
 def motion_blur(
@@ -92,6 +114,10 @@ def motion_blur(
 ):          # -> float array [h, w, 3]
     """A camera that moves, in a direction within 45 degrees of the horizontal."""
     return motion_trail(x, level, scale, random.uniform(-45, 45))
+
+CORRUPTIONS.add('motion_blur', Corruption(
+    motion_blur, ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
+    ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))))
 
 # %% ../../nbs/3_faults/04_noise_and_blur.ipynb #f7d2f21f
 def zoom_in(
@@ -112,3 +138,7 @@ def zoom_blur(
     """A camera that comes closer while the shutter is open."""
     factors = np.arange(1, level[0] + 1e-9, level[1])
     return (x + sum(zoom_in(x, factor) for factor in factors)) / (len(factors) + 1)
+
+CORRUPTIONS.add('zoom_blur', Corruption(
+    zoom_blur, ((1.05, 0.01), (1.10, 0.01), (1.15, 0.01), (1.20, 0.01), (1.25, 0.01)),
+    ((1.10, 0.01), (1.15, 0.01), (1.20, 0.02), (1.25, 0.02), (1.30, 0.03))))
