@@ -136,7 +136,7 @@ def near_duplicate_findings(
     thumbs,     # uint8 array [n, 32, 32, 3], their thumbnails
     vectors,    # array [n, d] of their embeddings, rows of length one
     candidates, # int array [m, 2] of pairs of rows
-):              # -> DataFrame id, kind, score, flagged, other; its attrs['twins'] tell how many pairs were flagged and how many of them chance explains
+):              # -> DataFrame id, kind, score, flagged, other; its attrs['near_duplicates'] tell how many pairs were flagged and how many of them chance explains
     """Duplicates, leaks and label conflicts among the candidates and the images with equal pixels."""
     proposed = np.unique(np.sort(np.concatenate([exact_pairs(table), candidates]), axis=1), axis=0)
     equal = table.sha.to_numpy()[proposed[:, 0]] == table.sha.to_numpy()[proposed[:, 1]]
@@ -145,5 +145,5 @@ def near_duplicate_findings(
     limit = chance_threshold(evidence, usual)
     score[~equal] = to_score(evidence, limit, SCORE_WIDTH)
     found = pair_findings(table, proposed, score, score >= 0.5)
-    found.attrs['twins'] = dict(pairs=len(proposed), threshold=limit, flagged=int((score >= 0.5).sum()), by_chance=float(expected_by_chance(usual)(limit)) if len(usual) else 0.0)
+    found.attrs['near_duplicates'] = dict(pairs=len(proposed), threshold=limit, flagged=int((score >= 0.5).sum()), by_chance=float(expected_by_chance(usual)(limit)) if len(usual) else 0.0)
     return found

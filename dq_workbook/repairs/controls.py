@@ -23,15 +23,17 @@ def random_control(
     random, names = np.random.default_rng(seed), class_names(images)
     ids = pd.Series(images['train']['id'][:], index=[names[k] for k in images['train']['label'][:]])
     drops = ledger[ledger.action == 'drop'].old.value_counts().sort_index()
-    gone = {i for name, n in drops.items() for i in random.choice(ids[ids.index == name].to_numpy(), n, replace=False)}
-    return datasets.DatasetDict({**images, 'train': select_ids(images['train'], set(ids) - gone)}) if gone else images
+    chosen = [random.choice(ids[ids.index == name].to_numpy(), n, replace=False) for name, n in drops.items()]
+    if not chosen: return images
+    kept = set(ids) - set(np.concatenate(chosen))
+    return datasets.DatasetDict({**images, 'train': select_ids(images['train'], kept)})
 
 # %% ../../nbs/5_repairs/01_controls.ipynb #98a70b8e
 def make_arms(
     images,   # DatasetDict
     findings, # findings table
     recipes,  # list of recipe names
-):            # -> (arms: name -> DatasetDict or function of the seed, ledger with a column arm, sizes of the arms)
+):            # -> (arms: name -> DatasetDict or function of the seed; ledger with a column arm; sizes)
     """Everything that is to be trained."""
     arms, ledgers, n = {'raw': images}, [], len(images['train'])
     sizes = [dict(arm='raw', images=n, dropped=0, relabelled=0)]
@@ -40,6 +42,7 @@ def make_arms(
         ledgers.append(ledger.assign(arm=recipe))
         dropped = int((ledger.action == 'drop').sum())
         sizes.append(dict(arm=recipe, images=n - dropped, dropped=dropped, relabelled=len(ledger) - dropped))
-        if dropped: arms[f'random:{recipe}'] = partial(random_control, images, ledger)
-        if dropped: sizes.append(dict(arm=f'random:{recipe}', images=n - dropped, dropped=dropped, relabelled=0))
+        if not dropped: continue
+        arms[f'random:{recipe}'] = partial(random_control, images, ledger)
+        sizes.append(dict(arm=f'random:{recipe}', images=n - dropped, dropped=dropped, relabelled=0))
     return arms, pd.concat(ledgers, ignore_index=True), pd.DataFrame(sizes).set_index('arm')

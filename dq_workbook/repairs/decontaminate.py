@@ -12,19 +12,20 @@ from .recipes import curate
 
 # %% ../../nbs/5_repairs/04_decontaminate.ipynb #f8f18341
 def pictures_only(
-    split,  # Dataset
-    prefix, # put before the ids
-):          # -> Dataset with only id and image
+    split,     # Dataset
+    prefix='', # put before the ids
+):             # -> Dataset with only id and image
     """A split without anything but pictures."""
     return replace_column(split.select_columns(['id', 'image']), 'id', [prefix + i for i in split['id'][:]])
 
 def decontaminate(
-    corpus,       # DatasetDict with `train`
-    benchmarks,   # dict: name -> DatasetDict with `test`
-    tool='open',  # auditor
-    seed=0,       # of the auditor
-):                # -> (corpus without the contaminated training images, ledger)
+    corpus,      # DatasetDict with `train`
+    benchmarks,  # dict: name -> DatasetDict with `test`
+    tool='open', # auditor
+    seed=0,      # of the auditor
+):               # -> (corpus without the contaminated training images, ledger)
     """Drop the corpus images that repeat a benchmark's test image."""
-    tests = datasets.concatenate_datasets([pictures_only(b['test'], f'{name}:') for name, b in benchmarks.items()])
-    found = audit(datasets.DatasetDict(train=pictures_only(corpus['train'], ''), test=tests), tool=tool, kinds=['leak'], seed=seed)
-    return curate(corpus, found, 'leak_free')
+    tests = [pictures_only(images['test'], f'{name}:') for name, images in benchmarks.items()]
+    train, test = pictures_only(corpus['train']), datasets.concatenate_datasets(tests)
+    both = datasets.DatasetDict(train=train, test=test)
+    return curate(corpus, audit(both, tool=tool, kinds=['leak'], seed=seed), 'leak_free')

@@ -18,14 +18,16 @@ def resplit(
 ):                  # -> DatasetDict with new `train` and `test`
     """Split anew so that no group stands on both sides.
 
-    Raises ValueError when the groups leave no way to split.
+    Raises ValueError when the groups leave no way to split. Method: scikit-learn's StratifiedGroupKFold.
     """
     both = datasets.concatenate_datasets([images['train'], images['test'].cast(images['train'].features)])
     ids = both['id'][:]
     names = groups.reindex(ids).fillna(pd.Series(ids, ids)).to_numpy()
-    share = test_size or len(images['test']) / len(both)
-    folds = max(2, round(1 / share))
-    if len(set(names)) < folds: raise ValueError(f'{len(set(names))} groups can\'t be split into {folds} parts')
+    folds = max(2, round(1 / (test_size or len(images['test']) / len(both))))
+    n_groups = len(set(names))
+    if n_groups < folds: raise ValueError(f"{n_groups} groups can't be split into {folds} parts")
     labels = both['label'][:] if 'label' in both.column_names else np.zeros(len(both))
-    train, test = next(StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(ids, labels, names))
-    return datasets.DatasetDict({**images, 'train': both.select(sorted(train)), 'test': both.select(sorted(test))})
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    sides = dict(zip(('train', 'test'), next(splitter.split(ids, labels, names))))
+    new = {split: both.select(sorted(rows)) for split, rows in sides.items()}
+    return datasets.DatasetDict({**images, **new})
