@@ -1,24 +1,55 @@
-"""The house is in order: notebooks and package agree, the environments agree, a notebook stays a lesson."""
+"""The house is in order: notebooks and package agree, imports go downwards, a notebook stays a lesson."""
 import ast
 import json
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 import yaml
 
+import dq_workbook as dq
+
 ROOT = Path(__file__).parent.parent
-NOTEBOOKS = sorted((ROOT/'nbs').glob('[0-9]*.ipynb'))
-TEMPLATES = sorted((ROOT/'nbs'/'reports').glob('*.ipynb'))
+BENCH = 10 # number of the wing without one
+ROOMS = sorted((ROOT/'nbs').glob('*/[0-9][0-9]_*.ipynb'))
+GUIDES = [path for path in ROOMS if path.parent.name == 'guides']
+ROOMS = [path for path in ROOMS if path not in GUIDES]
+TEMPLATES = sorted((ROOT/'nbs'/'templates').glob('*.ipynb'))
+NOTEBOOKS = ROOMS + GUIDES + TEMPLATES
+MODULES = sorted(path for path in (ROOT/'dq_workbook').glob('*/*.py') if path.name != '__init__.py')
 PROJECT = tomllib.loads((ROOT/'pyproject.toml').read_text())['project']
+name_of = lambda path: f'{path.parent.name}/{path.stem}'
 
 
 def cells(path): return json.loads(path.read_text())['cells']
+
+
+def code_of(path): return [''.join(c['source']) for c in cells(path) if c['cell_type'] == 'code']
+
+
+def place(path):
+    """(number of the wing, number of the room)"""
+    wing = re.match(r'(\d+)_', path.parent.name)
+    return int(wing[1]) if wing else BENCH, int(path.name[:2])
+
+
+def module_of(path):
+    return '.'.join(re.sub(r'^\d+_', '', part) for part in (path.parent.name, path.stem))
+
+
+def functions_of(path):
+    tree = ast.parse(path.read_text())
+    return [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+
+
+def lines_of(function): return function.end_lineno - function.lineno + 1
 
 
 def test_package_is_what_the_notebooks_export(tmp_path):
@@ -27,9 +58,11 @@ def test_package_is_what_the_notebooks_export(tmp_path):
         copy(ROOT/part, tmp_path/part)
     (tmp_path/'dq_workbook').mkdir()
     shutil.copy(ROOT/'dq_workbook'/'__init__.py', tmp_path/'dq_workbook')
-    subprocess.run([Path(sys.executable).parent/'nbdev-export'], cwd=tmp_path, check=True, env={**os.environ, 'PYTHONPATH': str(tmp_path)})
-    ours, theirs = ({p.name: p.read_text() for p in (base/'dq_workbook').glob('*.py')} for base in (ROOT, tmp_path))
-    assert ours.keys() == theirs.keys(), 'a module without a notebook, or a notebook that was not exported: make export'
+    export = Path(sys.executable).parent/'nbdev-export'
+    subprocess.run([export], cwd=tmp_path, check=True, env={**os.environ, 'PYTHONPATH': str(tmp_path)})
+    folders = [base/'dq_workbook' for base in (ROOT, tmp_path)]
+    ours, theirs = ({str(p.relative_to(f)): p.read_text() for p in f.rglob('*.py')} for f in folders)
+    assert ours.keys() == theirs.keys(), 'a module without a notebook, or one that was not exported: make export'
     assert ours == theirs, 'the package differs from the notebooks: make export'
 
 
@@ -39,14 +72,78 @@ def test_conda_and_pip_users_get_the_same_dependencies():
 
 
 def test_every_direct_dependency_is_locked_and_no_address_is_named():
-    lock = [line for line in (ROOT/'requirements.lock').read_text().splitlines() if line and not line.startswith('#')]
-    assert all(re.fullmatch(r'[\w.\-]+==[\w.+!\-]+', line) for line in lock)
+    rows = (ROOT/'requirements.lock').read_text().splitlines()
+    lock = [row for row in rows if row and not row.startswith('#')]
+    assert all(re.fullmatch(r'[\w.\-]+==[\w.+!\-]+', row) for row in lock)
     canonical = lambda name: re.sub(r'[-_.]+', '-', name).lower()
-    locked = {canonical(line.split('==')[0]) for line in lock}
-    assert {canonical(re.match(r'[\w.\-]+', d)[0]) for d in PROJECT['dependencies']} <= locked
+    direct = {canonical(re.match(r'[\w.\-]+', d)[0]) for d in PROJECT['dependencies']}
+    assert direct <= {canonical(row.split('==')[0]) for row in lock}
 
 
-@pytest.mark.parametrize('path', TEMPLATES, ids=lambda p: p.stem)
+def test_the_version_stands_once():
+    cited = yaml.safe_load((ROOT/'CITATION.cff').read_text())['version']
+    assert dq.__version__ == PROJECT['version'] == cited
+    assert f"## {PROJECT['version']}" in (ROOT/'CHANGELOG.md').read_text()
+
+
+# Rooms and wings
+
+def test_numbers_are_unique_within_a_wing():
+    assert len({place(path) for path in ROOMS}) == len(ROOMS)
+    assert len({place(path)[1] for path in GUIDES}) == len(GUIDES)
+
+
+@pytest.mark.parametrize('path', ROOMS, ids=name_of)
+def test_a_module_is_named_after_its_room(path):
+    assert f'#| default_exp {module_of(path)}' in code_of(path)
+
+
+@pytest.mark.parametrize('path', ROOMS, ids=name_of)
+def test_imports_go_to_a_lower_room(path):
+    number = {module_of(room): place(room) for room in ROOMS}
+    source = '\n'.join(code for code in code_of(path) if code.startswith('#| export'))
+    used = set(re.findall(r'^\s*from dq_workbook\.([\w.]+) import', source, re.M))
+    for wing, names in re.findall(r'^\s*from dq_workbook\.(\w+) import ([\w, ]+)', source, re.M):
+        used = used - {wing} | {f'{wing}.{name.strip()}' for name in names.split(',')}
+    assert [room for room in sorted(used) if number[room] >= place(path)] == []
+
+
+@pytest.mark.parametrize('path', ROOMS, ids=name_of)
+def test_lessons_use_nothing_from_a_higher_wing(path):
+    number = {module_of(room): place(room) for room in ROOMS}
+    used = set(re.findall(r'^\s*from dq_workbook\.(\w+\.\w+) import', '\n'.join(code_of(path)), re.M))
+    assert [room for room in sorted(used) if number[room][0] > place(path)[0]] == []
+
+
+@pytest.mark.parametrize('path', ROOMS + GUIDES, ids=name_of)
+def test_a_notebook_opens_with_a_title_and_a_summary(path):
+    first = ''.join(cells(path)[0]['source']).split('\n')
+    assert cells(path)[0]['cell_type'] == 'markdown' and first[0].startswith('# ') and len(first) > 2 and first[2].strip()
+
+
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=name_of)
+def test_notebooks_are_committed_clean(path):
+    code = [c for c in cells(path) if c['cell_type'] == 'code']
+    assert not any(c['execution_count'] for c in code)
+    assert not any(o.get('output_type') == 'error' or o.get('name') == 'stderr' for c in code for o in c['outputs'])
+    text = json.dumps([c['outputs'] for c in code])
+    assert not re.search(r'/home/|/root/|/Users/|/tmp/|0x[0-9a-f]{8}', text), 'a path or an address in an output'
+    if path in TEMPLATES: assert not any(c['outputs'] for c in code)
+
+
+def test_stored_outputs_stay_small():
+    pictures = [(path.stem, len(o['data']['image/png']) * 3 // 4) for path in NOTEBOOKS for c in cells(path)
+                for o in c.get('outputs', []) if 'image/png' in o.get('data', {})]
+    assert [row for row in pictures if row[1] > 60_000] == []
+    assert sum(path.stat().st_size for path in NOTEBOOKS) < 6_000_000
+
+
+def test_most_rooms_show_something_without_being_run():
+    shown = [path for path in ROOMS if any(c.get('outputs') for c in cells(path))]
+    assert [path.stem for path in ROOMS if path not in shown] == []
+
+
+@pytest.mark.parametrize('path', TEMPLATES, ids=name_of)
 def test_a_template_starts_with_its_claim_and_its_parameters(path):
     title, parameters, *rest = cells(path)
     assert title['cell_type'] == 'markdown' and ''.join(title['source']).startswith('# ')
@@ -55,26 +152,73 @@ def test_a_template_starts_with_its_claim_and_its_parameters(path):
     assert not any(re.search(r'^\s*def ', ''.join(c['source']), re.M) for c in rest), 'functions belong into a room'
 
 
-@pytest.mark.parametrize('path', NOTEBOOKS + TEMPLATES, ids=lambda p: p.stem)
-def test_notebooks_are_committed_clean(path):
-    code = [c for c in cells(path) if c['cell_type'] == 'code']
-    assert not any(c['outputs'] or c['execution_count'] for c in code)
+# Lines, functions and names
+
+@pytest.mark.parametrize('path', MODULES, ids=name_of)
+def test_functions_and_modules_are_short(path):
+    assert [f.name for f in functions_of(path) if lines_of(f) > 40] == []
+    assert len(path.read_text().splitlines()) <= 300
 
 
-@pytest.mark.parametrize('path', sorted((ROOT/'dq_workbook').glob('*.py')), ids=lambda p: p.stem)
-def test_functions_are_short(path):
-    functions = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.FunctionDef)]
-    assert [f.name for f in functions if f.end_lineno - f.lineno + 1 > 40] == []
+def test_half_of_the_functions_have_at_most_twelve_lines():
+    assert statistics.median(lines_of(f) for path in MODULES for f in functions_of(path)) <= 12
 
 
-@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
-def test_imports_only_go_to_lower_numbers(path):
-    number = {''.join(c['source']).split('default_exp ')[1].split()[0]: int(p.name[:2]) for p in NOTEBOOKS for c in cells(p) if 'default_exp' in ''.join(c['source'])}
-    source = '\n'.join(''.join(c['source']) for c in cells(path) if ''.join(c['source']).startswith('#| export'))
-    used = re.findall(r'^\s*from dq_workbook\.(\w+) import', source, re.M)
-    assert all(number[room] <= int(path.name[:2]) for room in used)
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=name_of)
+def test_cells_are_short(path):
+    assert [code.split('\n')[1] for code in code_of(path) if len(code.split('\n')) > 30] == []
+
+
+@pytest.mark.parametrize('path', MODULES, ids=name_of)
+def test_exported_lines_have_at_most_110_columns(path):
+    source = re.sub(r'^__all__ = \[.*?\]$', '', path.read_text(), flags=re.M | re.S)
+    assert [line for line in source.split('\n') if len(line) > 110] == []
+
+
+def test_ruff_is_clean():
+    done = subprocess.run([sys.executable, '-m', 'ruff', 'check', '--output-format', 'concise', '.'],
+                          cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_public_name_stands_for_one_thing():
+    homes = defaultdict(list)
+    for path in MODULES:
+        for node in ast.parse(path.read_text()).body:
+            names = [t.id for t in node.targets if isinstance(t, ast.Name)] if isinstance(node, ast.Assign) else []
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)): names = [node.name]
+            for name in names:
+                if not name.startswith('_') and name != 'main': homes[name].append(name_of(path))
+    assert {name: where for name, where in homes.items() if len(where) > 1} == {}
+
+
+@pytest.mark.parametrize('path', MODULES, ids=name_of)
+def test_every_parameter_of_a_public_function_is_commented(path):
+    source, missing = path.read_text().split('\n'), []
+    for node in ast.parse(path.read_text()).body:
+        if not isinstance(node, ast.FunctionDef) or node.name.startswith('_') or node.name == 'main': continue
+        if not ast.get_docstring(node): missing.append(node.name)
+        for argument in (*node.args.args, *node.args.kwonlyargs):
+            if '#' not in source[argument.lineno - 1]: missing.append(f'{node.name}({argument.arg})')
+    assert missing == []
+
+
+# The face
+
+def test_importing_the_package_is_quick_and_loads_no_torch():
+    code = 'import sys, time; t = time.perf_counter(); import dq_workbook; print(time.perf_counter() - t, "torch" in sys.modules)'
+    seconds, torch = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.split()
+    assert float(seconds) < 1 and torch == 'False'
+
+
+@pytest.mark.parametrize('name', dq.__all__)
+def test_help_says_what_each_argument_of_a_public_call_means(name):
+    call = getattr(dq, name)
+    assert 'Arguments' in call.__doc__ or name == 'cards'
+    assert 'Returns' in call.__doc__ or name in ('guard', 'push_release')
 
 
 def test_the_lab_asks_nobody_for_news():
-    settings = json.loads((Path(sys.prefix)/'etc'/'jupyter'/'labconfig'/'page_config.json').read_text())
-    assert settings['disabledExtensions']['@jupyterlab/apputils-extension:announcements'], 'make setup switches it off'
+    file = Path(sys.prefix)/'etc'/'jupyter'/'labconfig'/'page_config.json'
+    disabled = json.loads(file.read_text())['disabledExtensions']
+    assert disabled['@jupyterlab/apputils-extension:announcements'], 'make setup switches it off'
