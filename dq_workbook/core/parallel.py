@@ -55,7 +55,7 @@ def run_parallel(
     return Parallel(jobs or os.cpu_count(), return_as='generator' if order else 'generator_unordered')(work)
 
 # %% ../../nbs/0_core/05_parallel.ipynb #ef3d3f9a
-QUEUED_PER_THREAD = 4 # batches that are ready or running for each thread, so that none is idle while files are read
+QUEUED_PER_THREAD = 4 # parts submitted ahead for each thread, so that none is idle while files are read
 
 def map_threads(
     work,  # function of one part, with torch inside

@@ -27,7 +27,7 @@ def check_choice(
 
 # %% ../../nbs/0_core/01_registry.ipynb #f6a82976
 class Registry(dict):
-    """Entries of one kind of thing by name; a name that isn't there raises ValueError with the nearest ones."""
+    """Entries of one kind of thing by name. A name that isn't there raises ValueError with its like."""
 
     def __init__(self,
         what, # what an entry is, for messages, as 'recipe'

@@ -31,7 +31,8 @@ def check_table(
 
     Raises ValueError naming the missing columns.
     """
-    missing = [column for column in TABLES[check_choice(name, TABLES, 'table')] if column not in table.columns]
+    wanted = TABLES[check_choice(name, TABLES, 'table')]
+    missing = [column for column in wanted if column not in table.columns]
     if not missing: return table
     there = ', '.join(map(str, table.columns))
     raise ValueError(f"the {name} table lacks the column(s) {', '.join(missing)}; it has {there}")
@@ -67,6 +68,6 @@ def dataset_name(
 # %% ../../nbs/0_core/03_tables.ipynb #1acb15a5
 def image_variant(
     ids, # Series of image ids
-):       # -> Series of text: 'test' for an image as it is, else the corruption (blur_3) or the set (shift:mnist)
+):       # -> Series of text: 'test' for an image as it is, else the corruption (blur_3) or set (shift:mnist)
     """Which variant of a test image each id names."""
     return ids.str.extract(r'@([a-z_]+_[1-9]|shift:.+)$', expand=False).fillna('test')
