@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from ..core.tables import check_table, test_variant
+from ..core.tables import check_table, image_variant
 
 # %% ../../nbs/7_evaluation/03_leakage.ipynb #1c7b7a4d
 def inflation(
@@ -16,7 +16,7 @@ def inflation(
     leaked_ids,  # ids of test images with a twin in training
 ):               # -> DataFrame by dataset, model, arm: seeds, n_leaked, n_clean, accuracy_all, accuracy_leaked, accuracy_clean, inflation, low, high (95 % t interval over seeds)
     """How much the leaked test images raise the accuracy."""
-    plain = check_table(predictions, 'predictions')[lambda t: test_variant(t.id) == 'test']
+    plain = check_table(predictions, 'predictions')[lambda t: image_variant(t.id) == 'test']
     plain = plain.assign(right=plain.label == plain.predicted, leaked=plain.id.isin(set(leaked_ids)))
     rows = [dict(zip(('dataset', 'model', 'arm'), key), **arm_inflation(group)) for key, group in plain.groupby(['dataset', 'model', 'arm'], sort=False)]
     return pd.DataFrame(rows)

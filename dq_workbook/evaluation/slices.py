@@ -7,7 +7,7 @@ __all__ = ['slice_masks', 'score']
 import numpy as np
 import pandas as pd
 
-from ..core.tables import TABLES, check_table, test_variant
+from ..core.tables import TABLES, check_table, image_variant
 from .metrics import compute_metrics, probability_matrix, worst_group_accuracy
 
 # %% ../../nbs/7_evaluation/01_slices.ipynb #ee17d69f
@@ -16,7 +16,7 @@ def slice_masks(
     slices, # dict: name -> ids of uncorrupted test images
 ):          # -> dict: slice -> boolean array
     """Which rows belong to which slice: a corruption, the plain test set, and the named slices."""
-    corruption = test_variant(ids)
+    corruption = image_variant(ids)
     masks = {name: (corruption == name).to_numpy() for name in corruption.unique()}
     return {**masks, **{name: ids.isin(members).to_numpy() for name, members in slices.items()}}
 

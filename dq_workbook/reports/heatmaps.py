@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib import rc_context
 from sklearn.metrics import confusion_matrix
 
-from ..core.tables import test_variant
+from ..core.tables import image_variant
 from .style import STYLE, make_sheet
 from .effects import arm_order, format_effect, metric_unit
 
@@ -123,7 +123,7 @@ def error_heatmap(
 
     Raises ValueError when an arm has no predictions for this slice.
     """
-    here = predictions[test_variant(predictions['id']) == slice]
+    here = predictions[image_variant(predictions['id']) == slice]
     before, after = (here[here['arm'] == name] for name in (baseline, arm))
     if before.empty or after.empty:
         raise ValueError(f"no predictions for arm '{baseline if before.empty else arm}' on '{slice}'; arms there: {sorted(here['arm'].unique())}")

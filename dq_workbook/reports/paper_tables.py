@@ -10,7 +10,7 @@ import re
 import pandas as pd
 import pyarrow.parquet
 
-from ..core.tables import read_table, test_variant
+from ..core.tables import image_variant, read_table
 from .effects import arm_order, format_effect
 from .paper_numbers import concat_tables, escape_tex, main_contrasts
 
@@ -89,7 +89,7 @@ def _test_size(
     if not path.exists():
         return '?', '?'
     ids = pd.Series(pyarrow.parquet.read_table(path, columns=['id'])['id'].unique().to_pylist(), dtype=str)
-    return int((test_variant(ids) == 'test').sum()), sum(bool(re.fullmatch(r'p\d+', name)) for name in pyarrow.parquet.read_schema(path).names)
+    return int((image_variant(ids) == 'test').sum()), sum(bool(re.fullmatch(r'p\d+', name)) for name in pyarrow.parquet.read_schema(path).names)
 
 
 def summary_table(

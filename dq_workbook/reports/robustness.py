@@ -7,7 +7,7 @@ __all__ = ['by_severity', 'corruption_heatmap', 'reliability_plot']
 import numpy as np
 from matplotlib import rc_context
 
-from ..core.tables import test_variant
+from ..core.tables import image_variant
 from ..faults.corruptions import CORRUPTIONS
 from ..evaluation.metrics import probability_matrix, reliability_table
 from ..evaluation.shift import corruption_name
@@ -58,7 +58,7 @@ def reliability_plot(
     bins=15,     # of equal width on 0..1
 ):               # -> Figure
     """Reliability diagram of the plain test images, one line an arm."""
-    plain = predictions[test_variant(predictions['id']) == 'test']
+    plain = predictions[image_variant(predictions['id']) == 'test']
     figure, (axes, counts) = make_sheet(2, width=4.4, height=3.6)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1)
     for arm, colour in zip(arms or plain['arm'].unique(), PALETTE.values()):
