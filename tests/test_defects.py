@@ -1,13 +1,21 @@
 """Every kind and severity of planted defect on sixty digits: the truth table says exactly what changed."""
+import numpy as np
 import pytest
+from PIL import Image
+from sklearn.datasets import load_sample_image
 
+from dq_workbook.audits.auditors import audit
+from dq_workbook.audits.image_stats import image_stats
 from dq_workbook.sets.images import decode_image, read_bytes, without_decoding
 from dq_workbook.sets.dataset import dataset_hash
 from dq_workbook.sets.load import load
-from dq_workbook.faults.plant import COPY_KINDS, PICTURE_FAULTS, PLANTED_KINDS, plant, plant_all
+from dq_workbook.faults.corruptions import CORRUPTIONS, corrupt_image
+from dq_workbook.faults.kinds import KINDS, kind_names
+from dq_workbook.faults.plant import plant, plant_all
 
 RATE = 0.1
-CASES = [(kind, severity) for kind in PLANTED_KINDS for severity in ((0, 1, 2, 3) if kind == 'leak' else (1, 2, 3))]
+PLANTED_KINDS = kind_names(planted=True)
+CASES = [(kind, severity) for kind in PLANTED_KINDS for severity in KINDS[kind].severities]
 
 
 def rows(split):
@@ -39,8 +47,8 @@ def test_truth_names_exactly_what_changed(digits, kind, severity):
     assert rows(planted['test']) == test
     source = test if kind == 'leak' else before
     for row in truth.itertuples():
-        assert row.label == source[row.other if kind in COPY_KINDS else row.id][1]
-        if kind in COPY_KINDS: assert row.id == f'{row.other}+{kind}'
+        assert row.label == source[row.other if KINDS[kind].adds_row else row.id][1]
+        if KINDS[kind].adds_row: assert row.id == f'{row.other}+{kind}'
         else: assert row.other is None
 
 
@@ -53,7 +61,7 @@ def test_what_changed_is_what_the_kind_says(digits, kind, severity):
         new = after[row.id]
         assert readable(new[0]) == (kind != 'corrupt')
         assert (new[1] != old[1]) == (kind in ('label_error', 'label_conflict'))
-        altered = kind in PICTURE_FAULTS or kind == 'near_duplicate' or (kind == 'leak' and severity > 1)
+        altered = KINDS[kind].plant is not None and (kind != 'leak' or severity > 1)
         assert (new[0] != old[0]) == altered
         if kind != 'corrupt': assert decode_image(new[0]).size == decode_image(old[0]).size
 
@@ -115,8 +123,8 @@ def test_extra_columns_are_kept(digits):
     (dict(kind='blurry', rate=1.5), 'rate is a share'),
     (dict(kind='blurry', rate=-0.1), 'rate is a share'),
     (dict(kind='blurry', rate=float('nan')), 'rate is a share'),
-    (dict(kind='blurry', rate=0.1, severity=0), 'severity of blurry is 1, 2 or 3, not 0'),
-    (dict(kind='leak', rate=0.1, severity=4), 'severity of leak is 1, 2 or 3 (or 0), not 4'),
+    (dict(kind='blurry', rate=0.1, severity=0), 'severity of blurry is one of 1, 2, 3, not 0'),
+    (dict(kind='leak', rate=0.1, severity=4), 'severity of leak is one of 0, 1, 2, 3, not 4'),
     (dict(kind='blurry', rate=0.1, severity='high'), 'severity of blurry'),
     (dict(kind='blurry', rate=0.1, split='training'), "unknown split 'training'"),
     (dict(kind='leak', rate=0.1, split='test'), 'into another split')])
@@ -126,4 +134,50 @@ def test_wrong_arguments_are_refused_in_one_line(digits, wrong, message):
 
 
 def test_plant_all_refuses_before_it_plants(digits):
-    with pytest.raises(ValueError, match='unknown kind of defect'): plant_all(digits, {'dark': 0.1, 'typo': 0.1}, seed=0)
+    with pytest.raises(ValueError, match='unknown kind of defect'):
+        plant_all(digits, {'dark': 0.1, 'typo': 0.1}, seed=0)
+
+
+# The contracts of the registries
+
+@pytest.mark.parametrize('kind', [kind for kind in kind_names('quality') if KINDS[kind].measure])
+@pytest.mark.parametrize('n', [1, 2, 40])
+def test_a_measurement_answers_for_every_image(digits, kind, n):
+    stats, thumbs = image_stats(dict(train=digits['train'].select(range(n))))
+    z, bad = KINDS[kind].measure(stats, thumbs)
+    assert z.shape == bad.shape == (n,) and np.isfinite(z).all() and bad.dtype == bool
+
+
+@pytest.mark.parametrize('kind', kind_names('quality', planted=True))
+def test_a_planted_quality_defect_is_flagged(digits, kind):
+    planted, truth = plant(digits, kind, 0.05, severity=3, seed=0)
+    found = audit(planted, kinds=[kind])
+    assert set(truth.id) <= set(found.id[found.flagged])
+
+
+def test_streams_of_random_numbers_differ_between_kinds():
+    streams = [KINDS[kind].stream for kind in kind_names()]
+    assert len(set(streams)) == len(streams)
+
+
+@pytest.fixture(scope='module')
+def photo(): return Image.fromarray(load_sample_image('flower.jpg')).resize((48, 32))
+
+
+def change_of(picture, kind, severity):
+    worse = corrupt_image(picture, kind, severity, np.random.default_rng(0))
+    assert worse.size == picture.size and worse.mode == 'RGB'
+    return np.abs(np.asarray(worse, float) - np.asarray(picture)).mean()
+
+
+@pytest.mark.parametrize('kind', CORRUPTIONS)
+@pytest.mark.parametrize('scale', [1, 4])
+def test_a_corruption_keeps_the_size_and_grows_with_severity(photo, kind, scale):
+    picture = photo.resize((48 * scale, 32 * scale))
+    mildest, worst = change_of(picture, kind, 1), change_of(picture, kind, 5)
+    trades = ('elastic_transform', 'glass_blur') # one kind of change for another, from severity to severity
+    assert worst > (0 if kind in trades else mildest)
+
+
+def test_a_picture_of_one_pixel_has_no_contrast_to_lose(photo):
+    assert change_of(photo.resize((1, 1)), 'contrast', 5) < 1

@@ -40,6 +40,7 @@ def impulse_noise(
     """Salt and pepper."""
     return np.where(random.random(x.shape) < level, random.random(x.shape) < 0.5, x)
 
+# %% ../../nbs/3_faults/04_noise_and_blur.ipynb #ccd1b459
 CORRUPTIONS.add('gaussian_noise', Corruption(
     gaussian_noise, (0.04, 0.06, 0.08, 0.09, 0.10), (0.08, 0.12, 0.18, 0.26, 0.38)))
 CORRUPTIONS.add('shot_noise', Corruption(shot_noise, (500, 250, 100, 75, 50), (60, 25, 12, 5, 3)))
@@ -106,6 +107,7 @@ def motion_trail(
         total += weight * x[rows[:, None], columns]
     return total
 
+# %% ../../nbs/3_faults/04_noise_and_blur.ipynb #015e42ee
 def motion_blur(
     x,      # float array [h, w, 3], 0..1
     level,  # (radius, deviation), pixels

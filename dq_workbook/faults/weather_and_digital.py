@@ -57,6 +57,7 @@ def refine_heights(
     heights[half::step, half::step] = middles
     heights[half::step, ::step], heights[::step, half::step] = left + offsets(left), top + offsets(top)
 
+# %% ../../nbs/3_faults/05_weather_and_digital.ipynb #5e7635a2
 def plasma_fractal(
     side,   # in pixels
     decay,  # by what the offsets shrink from scale to scale
@@ -125,6 +126,7 @@ def contrast(
     mean = x.mean((0, 1))
     return (x - mean) * level + mean
 
+# %% ../../nbs/3_faults/05_weather_and_digital.ipynb #a9aba8c8
 CORRUPTIONS.add('brightness', Corruption(brightness, (0.05, 0.1, 0.15, 0.2, 0.3), (0.1, 0.2, 0.3, 0.4, 0.5)))
 CORRUPTIONS.add('contrast', Corruption(contrast, (0.75, 0.5, 0.4, 0.3, 0.15), (0.4, 0.3, 0.2, 0.1, 0.05)))
 
@@ -182,5 +184,6 @@ def jpeg_compression(
     """Compress, and open again."""
     return np.asarray(Image.open(io.BytesIO(encode_image(to_picture(x), 'JPEG', level)))) / 255
 
+# %% ../../nbs/3_faults/05_weather_and_digital.ipynb #2291286f
 CORRUPTIONS.add('pixelate', Corruption(pixelate, (0.95, 0.9, 0.85, 0.75, 0.65), (0.6, 0.5, 0.4, 0.3, 0.25)))
 CORRUPTIONS.add('jpeg_compression', Corruption(jpeg_compression, (80, 65, 58, 50, 40), (25, 18, 15, 10, 7)))

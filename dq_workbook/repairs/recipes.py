@@ -64,6 +64,7 @@ def planned_changes(
     same = table.suggested.isna() | (table.suggested == table.id.map(labels))
     return table[~(same & (table.action == 'relabel'))].drop_duplicates('id')
 
+# %% ../../nbs/5_repairs/00_recipes.ipynb #e0c62aac
 def change_reason(
     row, # namedtuple of a finding
 ):       # -> text
@@ -83,6 +84,7 @@ def keep_one_per_class(
     for name in emptied: logging.warning('every image of the class %r would be dropped; one stays', name)
     return ledger.drop([drops.index[drops.old == name][-1] for name in emptied]).reset_index(drop=True)
 
+# %% ../../nbs/5_repairs/00_recipes.ipynb #90073899
 def make_ledger(
     images,   # DatasetDict
     findings, # findings table
@@ -95,7 +97,7 @@ def make_ledger(
     names, known = class_names(images), {i for split in images.values() for i in split['id'][:]}
     strange = findings.loc[~findings.id.isin(known), 'id']
     if len(strange):
-        raise ValueError(f'the findings name {strange.iloc[0]!r}, no image of this set: are they of another set?')
+        raise ValueError(f'the findings name {strange.iloc[0]!r}, no image of this set: are they of another?')
     labels, rows = dict(zip(images['train']['id'][:], images['train']['label'][:])), []
     for change in planned_changes(findings, recipe_rules(recipe), labels).itertuples():
         old = names[labels[change.id]]
@@ -122,6 +124,7 @@ def apply(
     if drops: train = select_ids(train, set(train['id'][:]) - drops)
     return datasets.DatasetDict({**images, 'train': train})
 
+# %% ../../nbs/5_repairs/00_recipes.ipynb #15e55ce1
 def curate(
     images,   # DatasetDict
     findings, # findings table
