@@ -136,6 +136,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                               'dq_workbook/audits/findings.py'),
                                              'dq_workbook.audits.findings.readable_bytes': ( '4_audits/findings.html#readable_bytes',
                                                                                              'dq_workbook/audits/findings.py'),
+                                             'dq_workbook.audits.findings.same_for_copies': ( '4_audits/findings.html#same_for_copies',
+                                                                                              'dq_workbook/audits/findings.py'),
                                              'dq_workbook.audits.findings.train_findings': ( '4_audits/findings.html#train_findings',
                                                                                              'dq_workbook/audits/findings.py')},
             'dq_workbook.audits.image_stats': { 'dq_workbook.audits.image_stats.batch_stats': ( '4_audits/image_stats.html#batch_stats',
