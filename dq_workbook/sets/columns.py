@@ -26,7 +26,7 @@ def left_out(
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.gif', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
 
 def from_rows(
-    rows,       # list of dicts: split, id, image (bytes or {'bytes', 'path'}), label (name; all or none), more
+    rows,       # list of dicts: split, id, image (bytes or {'bytes', 'path'}), label (a name), more
     names=None, # class names in their order; None is the sorted labels
 ):              # -> DatasetDict; the further columns hold text, or lists of text
     """Make splits from rows."""

@@ -59,11 +59,12 @@ class Format(NamedTuple):
     choose: Callable = list # (files that a pattern found) -> list of those that belong to the set
 
 FORMATS = Registry('format') # in the order in which a folder is tried
-FORMATS.add('parquet', Format(('.parquet',), ('data/*.parquet', '*.parquet'), from_parquet))
-FORMATS.add('coco', Format(('.json',), ('annotations/*.json',), from_coco))
-FORMATS.add('webdataset', Format(('.tar',), ('*.tar',), from_webdataset))
-FORMATS.add('csv', Format(('.csv',), ('*.csv',), from_csv, image_tables))
-FORMATS.add('class folders', Format((), ('[!.]*/',), from_folder))
+FORMATS.update({
+    'parquet':       Format(('.parquet',), ('data/*.parquet', '*.parquet'), from_parquet),
+    'coco':          Format(('.json',), ('annotations/*.json',), from_coco),
+    'webdataset':    Format(('.tar',), ('*.tar',), from_webdataset),
+    'csv':           Format(('.csv',), ('*.csv',), from_csv, image_tables),
+    'class folders': Format((), ('[!.]*/',), from_folder)})
 
 # %% ../../nbs/2_sets/09_load.ipynb #2c25be47
 def format_of_file(
