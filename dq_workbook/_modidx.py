@@ -843,6 +843,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'dq_workbook.sets.load.alternative_labels': ( '2_sets/load.html#alternative_labels',
                                                                                      'dq_workbook/sets/load.py'),
                                        'dq_workbook.sets.load.digits': ('2_sets/load.html#digits', 'dq_workbook/sets/load.py'),
+                                       'dq_workbook.sets.load.drop_repeated_ids': ( '2_sets/load.html#drop_repeated_ids',
+                                                                                    'dq_workbook/sets/load.py'),
                                        'dq_workbook.sets.load.enlarge_digit': ( '2_sets/load.html#enlarge_digit',
                                                                                 'dq_workbook/sets/load.py'),
                                        'dq_workbook.sets.load.ensure_unique_ids': ( '2_sets/load.html#ensure_unique_ids',

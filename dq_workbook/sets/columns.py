@@ -11,7 +11,6 @@ import datasets
 import numpy as np
 
 from .dataset import from_columns
-from .splits import ensure_test_split
 
 # %% ../../nbs/2_sets/03_columns.ipynb #3d9a9df0
 def left_out(
@@ -41,7 +40,7 @@ def from_rows(
     for row in rows: by_split.setdefault(row['split'], []).append(row)
     columns = lambda part: {c: [row.get(c) for row in part] for c in features}
     splits = {split: from_columns(columns(part), features) for split, part in by_split.items()}
-    return ensure_test_split(splits)
+    return datasets.DatasetDict(splits)
 
 # %% ../../nbs/2_sets/03_columns.ipynb #07a5bf07
 def standardize_columns(

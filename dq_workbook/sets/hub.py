@@ -6,7 +6,7 @@ __all__ = ['STREAM_FROM_BYTES', 'STREAM_LIMIT', 'stream_rows', 'stream_splits', 
 # %% ../../nbs/2_sets/08_hub.ipynb #917bcca8
 import datasets
 
-from .splits import SPLIT_NAMES, ensure_test_split
+from .splits import SPLIT_NAMES
 from .columns import drop_unusable, standardize_columns, unify_class_labels
 
 # %% ../../nbs/2_sets/08_hub.ipynb #43972acb
@@ -56,4 +56,4 @@ def from_hub(
         rows = drop_unusable(standardize_columns(rows, source, split, 0), source, problems)
         if len(rows): usable[SPLIT_NAMES.get(split, split)] = rows
     if not usable: raise ValueError(f'the Hub data set {name!r} has no row that can be used')
-    return ensure_test_split(unify_class_labels(usable))
+    return datasets.DatasetDict(unify_class_labels(usable))

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'enlarge_digit', 'digits', 'Format', 'format_of_file', 'find_files', 'find_reader', 'local_datasets',
-           'locate', 'alternative_labels', 'use_labels', 'ensure_unique_ids', 'load']
+           'locate', 'alternative_labels', 'use_labels', 'drop_repeated_ids', 'ensure_unique_ids', 'load']
 
 # %% ../../nbs/2_sets/09_load.ipynb #11364392
 import logging
@@ -22,7 +22,7 @@ from sklearn.model_selection import train_test_split
 from ..core.registry import Registry, check_choice
 from .images import encode_image
 from .dataset import from_columns, replace_column, replace_rows
-from .splits import subsample
+from .splits import ensure_test_split, subsample
 from .columns import left_out
 from .folders import from_folder, subfolders
 from .tables import from_csv, from_parquet, image_tables
@@ -55,7 +55,7 @@ class Format(NamedTuple):
     """How one format is told and read."""
     suffixes: tuple         # of its files, as '.csv'; none where a set is made of folders
     patterns: tuple         # glob patterns of its files, or folders (slash at the end); the first that fits
-    read: Callable          # (files, problems) -> DatasetDict; raises ValueError when nothing can be used
+    read: Callable          # (files, problems) -> DatasetDict of the splits there; raises ValueError for none
     choose: Callable = list # (files that a pattern found) -> list of those that belong to the set
 
 FORMATS = Registry('format') # in the order in which a folder is tried
@@ -168,25 +168,30 @@ def use_labels(
     return datasets.DatasetDict({**splits, 'train': replace_rows(splits['train'], labels=changed)})
 
 # %% ../../nbs/2_sets/09_load.ipynb #f50b9086
-def ensure_unique_ids(
+def drop_repeated_ids(
     images,   # DatasetDict
     name,     # of the set, for the problems
     problems, # list for what is left out
 ):            # -> DatasetDict
-    """Make sure that an id names one image."""
+    """Leave out rows with the id of an earlier row of their split."""
     unique = {}
     for split, rows in images.items():
         ids = pd.Series(rows['id'][:], dtype=object)
-        again, first = np.flatnonzero(ids.duplicated()), np.flatnonzero(~ids.duplicated())
-        for i in again:
+        again = ids.duplicated().to_numpy()
+        for i in np.flatnonzero(again):
             problem = f'the id {ids[i]!r} stands on an earlier row, too'
             problems.append(left_out(f'{name}/{split}', int(i), problem))
-        unique[split] = rows.select(first) if len(again) else rows
-    ids = {split: rows['id'][:] for split, rows in unique.items()}
-    if len({i for part in ids.values() for i in part}) < sum(map(len, ids.values())):
-        prefixed = {split: [f'{split}-{i}' for i in part] for split, part in ids.items()}
-        unique = {split: replace_column(rows, 'id', prefixed[split]) for split, rows in unique.items()}
+        unique[split] = rows.select(np.flatnonzero(~again)) if again.any() else rows
     return datasets.DatasetDict(unique)
+
+def ensure_unique_ids(
+    images, # DatasetDict without repeated ids in a split
+):          # -> DatasetDict whose ids name one image each
+    """Put the split's name before the ids where two splits share one."""
+    ids = {split: rows['id'][:] for split, rows in images.items()}
+    if len(set().union(*ids.values())) == sum(map(len, ids.values())): return images
+    prefixed = {split: [f'{split}-{i}' for i in part] for split, part in ids.items()}
+    return datasets.DatasetDict({s: replace_column(rows, 'id', prefixed[s]) for s, rows in images.items()})
 
 # %% ../../nbs/2_sets/09_load.ipynb #4a0d4d07
 def load(
@@ -202,9 +207,9 @@ def load(
     when nothing of it can be used.
     """
     problems, read = [] if problems is None else problems, locate(name_or_path, limit, seed)
-    images = ensure_unique_ids(read(problems), name_or_path, problems)
+    images = drop_repeated_ids(read(problems), name_or_path, problems)
     if problems:
         message = '%s: %d rows are left out, the first: %s, row %s: %s'
         logging.warning(message, name_or_path, len(problems), *problems[0].values())
-    images = subsample(images, limit, seed)
+    images = subsample(ensure_unique_ids(ensure_test_split(images)), limit, seed)
     return use_labels(name_or_path, images, labels) if labels else images

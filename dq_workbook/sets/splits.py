@@ -56,7 +56,7 @@ def draw_test_rows(
     return train_test_split(numbers, test_size=0.2, random_state=0, stratify=stratify_labels(rows))
 
 def ensure_test_split(
-    splits, # dict: name -> Dataset
+    splits, # dict: name -> Dataset, as a source names them
 ):          # -> DatasetDict with `train` and `test`, and `validation` where there are both others
     """Name or draw the test split."""
     splits = dict(splits)

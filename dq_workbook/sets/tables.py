@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from ..core.project import project_root
-from .splits import SPLIT_NAMES, ensure_test_split, parse_split
+from .splits import SPLIT_NAMES, parse_split
 from .columns import (
     drop_unusable, from_rows, left_out, read_class_list, standardize_columns, unify_class_labels)
 
@@ -73,7 +73,7 @@ def from_parquet(
     splits = {split: rows for split, rows in splits.items() if len(rows)}
     why = problems[-1]['problem'] if problems else 'its files are empty'
     if not splits: raise ValueError(f'{files[0].parent} has no row that can be used; {why}')
-    return ensure_test_split(unify_class_labels(splits))
+    return datasets.DatasetDict(unify_class_labels(splits))
 
 # %% ../../nbs/2_sets/05_tables.ipynb #b5232142
 FILE_COLUMNS = ('file_name', 'filename', 'file', 'image', 'image_path', 'path')

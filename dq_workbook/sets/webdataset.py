@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ..core.project import project_root
 from ..core.files import write_folder, write_json
 from ..core.cache import digest
-from .splits import SPLIT_NAMES, ensure_test_split, parse_split
+from .splits import SPLIT_NAMES, parse_split
 from .columns import IMAGE_SUFFIXES, left_out, read_class_list, unify_class_labels
 
 # %% ../../nbs/2_sets/07_webdataset.ipynb #d24407aa
@@ -153,4 +153,4 @@ def from_webdataset(
     if 'label' not in gone:
         splits = {split: drop_unlabelled(rows, folder, problems) for split, rows in splits.items()}
     splits = {split: rows.remove_columns(gone) for split, rows in splits.items() if len(rows)}
-    return ensure_test_split(unify_class_labels(splits, read_class_list(folder)))
+    return datasets.DatasetDict(unify_class_labels(splits, read_class_list(folder)))
