@@ -111,7 +111,7 @@ BAD_ROWS = {
     'id of another': ('good', red(3), 'dog')}
 
 
-def plain_name(id): return id.removesuffix('.png').split('/')[-1]
+def plain_name(text): return text.removesuffix('.png').split('/')[-1]
 
 
 def unreadable(images):
