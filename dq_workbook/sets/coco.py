@@ -46,7 +46,7 @@ def largest_category(
     known = [a for a in objects if a.get('category_id') in categories]
     return categories[max(known, key=area)['category_id']] if known else None
 
-# %% ../../nbs/2_sets/06_coco.ipynb #66786e01
+# %% ../../nbs/2_sets/06_coco.ipynb #fe8d1785
 def annotations_by_image(
     data,       # what the json file holds
     categories, # dict: id -> name

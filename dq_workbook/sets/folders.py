@@ -22,7 +22,7 @@ def image_files(
     """The image files among some paths."""
     return [p for p in sorted(paths) if p.suffix.lower() in IMAGE_SUFFIXES and not p.is_dir()]
 
-# %% ../../nbs/2_sets/04_folders.ipynb #886846cc
+# %% ../../nbs/2_sets/04_folders.ipynb #53fa400f
 def class_rows(
     folder,   # class folder; images at any depth count
     split,    # it belongs to

@@ -89,7 +89,7 @@ def find_files(
         if files := entry.choose(found): return files
     return []
 
-# %% ../../nbs/2_sets/09_load.ipynb #5b4b87f1
+# %% ../../nbs/2_sets/09_load.ipynb #b4a6241c
 def find_reader(
     path, # of a file, or of a folder
 ):        # -> function of a list for what is left out, that gives a DatasetDict

@@ -54,7 +54,7 @@ def iterate_samples(
         return
     if parts: yield key.strip('/'), parts
 
-# %% ../../nbs/2_sets/07_webdataset.ipynb #561e6f12
+# %% ../../nbs/2_sets/07_webdataset.ipynb #9a65912f
 def sample_label(
     parts, # dict: suffix -> bytes
     more,  # dict from its json
@@ -124,7 +124,7 @@ def cached_shards(
     written = {split: folder/f'{split}.arrow' for split in dict.fromkeys(SPLIT_NAMES.values())}
     return {split: datasets.Dataset.from_file(str(file)) for split, file in written.items() if file.exists()}
 
-# %% ../../nbs/2_sets/07_webdataset.ipynb #634db2a8
+# %% ../../nbs/2_sets/07_webdataset.ipynb #e75ad86c
 def drop_unlabelled(
     rows,     # Dataset with id and label
     folder,   # where it is from
