@@ -18,7 +18,7 @@ def encode_image(
     format='PNG', # PNG or JPEG
     quality=95,   # of JPEG, 1..100
 ):                # -> bytes of the file
-    """A picture as the bytes of an image file."""
+    """Encode a picture as an image file."""
     buffer = io.BytesIO()
     picture.save(buffer, format, **({'quality': quality} if format == 'JPEG' else {}))
     return buffer.getvalue()
@@ -26,8 +26,10 @@ def encode_image(
 def to_rgb(
     picture, # PIL image of any mode
 ):           # -> PIL image, RGB
-    """Plain RGB by fixed rules."""
-    if picture.mode.startswith('I'): picture = Image.fromarray((np.clip(np.asarray(picture, 'int64'), 0, 65535) >> 8).astype('uint8'))
+    """Convert a picture to plain RGB by fixed rules."""
+    if picture.mode.startswith('I'):
+        deep = np.clip(np.asarray(picture, 'int64'), 0, 65535)
+        picture = Image.fromarray((deep >> 8).astype('uint8'))
     if picture.mode == 'F': picture = picture.convert('L')
     if picture.has_transparency_data:
         picture = picture.convert('RGBA')
@@ -69,7 +71,6 @@ def read_bytes(
 # %% ../../nbs/2_sets/00_images.ipynb #12262b48
 class ImageBytes(Sequence):
     """The bytes of every image of some splits, read when they are asked for."""
-
     def __init__(self,
         splits, # list of Dataset
     ):
@@ -83,23 +84,24 @@ class ImageBytes(Sequence):
         part = int(np.searchsorted(self.starts, i, 'right')) - 1
         return read_bytes(self.rows[part][int(i - self.starts[part])]['image'])
 
-    def __iter__(self): return (raw for part in self.batches(256) for raw in part)
+    def __iter__(self): return (raw for batch in self.batches(256) for raw in batch)
 
     def batches(self,
         size, # images at most in one
     ):        # -> iterator of lists of bytes
         """All images, some at a time."""
-        return (list(map(read_bytes, part['image'])) for rows in self.rows for part in rows.iter(size))
+        return (list(map(read_bytes, batch['image'])) for rows in self.rows for batch in rows.iter(size))
 
     def only(self,
         wanted, # bool array, one an image
-    ):          # -> Contents of those
+    ):          # -> ImageBytes of those
         """Some of the images."""
-        return ImageBytes([rows.select(np.flatnonzero(wanted[start:start + len(rows)])) for rows, start in zip(self.rows, self.starts)])
+        parts = zip(self.rows, np.split(np.asarray(wanted), self.starts[1:-1]))
+        return ImageBytes([rows.select(np.flatnonzero(part)) for rows, part in parts])
 
 # %% ../../nbs/2_sets/00_images.ipynb #12cfe5bf
 def image_bytes(
     *splits, # Dataset
-):           # -> Contents, a sequence of bytes in the order of the splits and rows
+):           # -> ImageBytes, a sequence of bytes in the order of the splits and rows
     """The bytes of every image of some splits."""
     return ImageBytes(splits)
