@@ -13,8 +13,8 @@ CARD_TEXT = '''# {name}, curated
 
 {changes}
 
-Every change stands in `ledger.parquet`: the image's id, what was done (drop or relabel), why, and the old and new
-label. Only the training split was changed.
+Every change stands in `ledger.parquet`: the image's id, what was done (drop or relabel), why, and the old and
+new label. Only the training split was changed.
 
 ## Undo
 
@@ -57,6 +57,6 @@ def release_card(
     name, licence, home = card['name'], card.get('licence'), card.get('home')
     text = CARD_TEXT.format(name=name, summary=describe_sizes(sizes), changes=describe_changes(ledger),
                             home=f' ({home})' if home else '', licence=licence or 'The source states none.')
-    head = DatasetCardData(pretty_name=f'{name}, curated', license=(licence or 'unknown').lower().replace(' ', '-'),
-                           tags=['dq_workbook', 'curated'])
+    tag = (licence or 'unknown').lower().replace(' ', '-')
+    head = DatasetCardData(pretty_name=f'{name}, curated', license=tag, tags=['dq_workbook', 'curated'])
     return DatasetCard(f'---\n{head.to_yaml()}\n---\n\n{text}')

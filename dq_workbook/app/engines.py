@@ -17,12 +17,12 @@ def check_engine(
 ):          # -> the same
     """Give `engine` back when it is one.
 
-    Raises ValueError for anything else, and ImportError naming the package when Dask is asked for and missing.
+    Raises ValueError for anything else, and ImportError naming the package when Dask is wanted and missing.
     """
     if engine is None: return None
     if not re.fullmatch(r'(tcp|tls|ucx|ws|wss)://[^\s/:]+:\d+/?', str(engine)):
-        raise ValueError(f'unknown engine {engine!r}: leave it out for processes of this machine, or give the '
-                         'address of a Dask cluster, as tcp://host:8786')
+        raise ValueError(f'unknown engine {engine!r}: leave it out for processes of this machine, '
+                         'or give the address of a Dask cluster, as tcp://host:8786')
     try: import distributed # noqa: F401
     except ImportError: raise ImportError('a Dask cluster needs a package: pip install distributed') from None
     return engine
@@ -51,4 +51,4 @@ def make_executor(
     spawn = multiprocessing.get_context('spawn')
     with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=exit_with_parent) as pool:
         try: yield pool
-        finally: pool.shutdown(wait=False, cancel_futures=True) # after an interrupt, runs that wait would be begun
+        finally: pool.shutdown(wait=False, cancel_futures=True) # an interrupt begins none of those that wait

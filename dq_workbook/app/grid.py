@@ -87,10 +87,12 @@ def absolute_paths(
 ):              # -> dict
     """Parameters that mean the same in the project's root as in the working directory."""
     if Path.cwd() == project_root(): return parameters
-    sets = {key: parameters[key] for key in DATASET_PARAMETERS if isinstance(parameters.get(key), (str, list))}
-    sets = {key: absolute_path(value) if isinstance(value, str) else [*map(absolute_path, value)]
-            for key, value in sets.items()}
-    return {**parameters, **sets}
+    changed = dict(parameters)
+    for key in DATASET_PARAMETERS:
+        value = parameters.get(key)
+        if isinstance(value, str): changed[key] = absolute_path(value)
+        if isinstance(value, list): changed[key] = [absolute_path(name) for name in value]
+    return changed
 
 # %% ../../nbs/9_app/03_grid.ipynb #6ca75d1d
 def template_parameters(
@@ -132,7 +134,7 @@ def parameter_choices(): # -> dict: parameter -> (what a value is called, what v
 def check_values(
     run, # dict with template and parameters
 ):       # -> None
-    """Raise ValueError with the near matches for an unknown data set, and for a name that is in no registry."""
+    """Raise ValueError with the near matches for an unknown data set, and for a name in no registry."""
     from dq_workbook.sets.load import locate
     for parameter, (what, known) in parameter_choices().items():
         value = run['parameters'].get(parameter, [])

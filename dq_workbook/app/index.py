@@ -32,15 +32,16 @@ def headline_text(
 # %% ../../nbs/9_app/06_index.ipynb #47a8532e
 INDEX_PAGE = '''<!doctype html><html lang="en"><meta charset="utf-8"><title>dq_workbook runs</title><style>
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#222}
-table{border-collapse:collapse;width:100%}td,th{padding:.6rem;border-top:1px solid #ddd;text-align:left;vertical-align:top}
+table{border-collapse:collapse;width:100%}
+td,th{padding:.6rem;border-top:1px solid #ddd;text-align:left;vertical-align:top}
 img{height:96px;margin:0 .4rem .4rem 0;border:1px solid #eee}.failed td{background:#fdecea}small{color:#666}
 </style><h1>Runs</h1>
 <p>{{ rows|length }} runs, {{ n_failed }} failed.</p>
 <table><tr><th>run</th><th>headline</th><th>pictures</th></tr>
 {%- for run in rows %}
 <tr class="{{ run.status }}">
-  <td><a href="{{ run.report }}"><b>{{ run.name }}</b></a><br><small>{{ run.study }}, {{ run.minutes }} min<br>
-    <a href="{{ run.notebook }}">notebook</a></small></td>
+  <td><a href="{{ run.report }}"><b>{{ run.name }}</b></a><br>
+    <small>{{ run.study }}, {{ run.minutes }} min<br><a href="{{ run.notebook }}">notebook</a></small></td>
   <td>{{ run.text }}<br><small>{{ run.settings }}</small></td>
   <td>
   {%- for title, picture in run.pictures -%}

@@ -23,11 +23,13 @@ def data_manifest(
     if folder is None: return [name]
     if folder.suffix in ('.csv', '.json'): folder = folder.parent # the images lie beside it
     files = sorted(p for p in folder.rglob('*') if p.is_file()) if folder.is_dir() else [folder]
-    return [name, *([p.relative_to(folder).as_posix(), p.stat().st_size, p.stat().st_mtime_ns] for p in files)]
+    stats = [(file.relative_to(folder).as_posix(), file.stat()) for file in files]
+    return [name, *([path, stat.st_size, stat.st_mtime_ns] for path, stat in stats)]
 
 # %% ../../nbs/9_app/02_keys.ipynb #36d2fb0d
-DATASET_PARAMETERS = ('dataset', 'source', 'targets', 'datasets', 'shifted', # of the reports
-                      'known_duplicates', 'label_sets', 'quality_sets', 'copied_sets', 'timed_on') # of the bench
+DATASET_PARAMETERS = (
+    'dataset', 'source', 'targets', 'datasets', 'shifted',                       # of the reports
+    'known_duplicates', 'label_sets', 'quality_sets', 'copied_sets', 'timed_on') # of the bench
 
 def dataset_parameters(
     parameters, # dict

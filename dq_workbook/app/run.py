@@ -17,12 +17,13 @@ def is_progress_bar(
     output, # output of a cell
 ):          # -> bool
     """Whether an output is a progress bar or another message of a library."""
-    return output.get('name') == 'stderr' or 'application/vnd.jupyter.widget-view+json' in output.get('data', {})
+    widget = 'application/vnd.jupyter.widget-view+json'
+    return output.get('name') == 'stderr' or widget in output.get('data', {})
 
 def to_html(
     notebook, # Path of an executed notebook
 ):            # -> Path of the page beside it
-    """Render an executed notebook without its code and progress bars; the page asks no other server for anything."""
+    """Render an executed notebook without code and progress bars; the page asks no server for anything."""
     import nbformat
     from nbconvert import HTMLExporter
     report = nbformat.read(notebook, 4)
@@ -30,8 +31,8 @@ def to_html(
     for cell in report.cells:
         if cell.cell_type == 'code': cell.outputs = [o for o in cell.outputs if not is_progress_bar(o)]
     scripts = dict.fromkeys(('mathjax_url', 'require_js_url', 'jquery_url', 'mermaid_js_url'), '')
-    exporter = HTMLExporter(exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True, **scripts)
-    page, _ = exporter.from_notebook_node(report)
+    hidden = dict.fromkeys(('exclude_input', 'exclude_input_prompt', 'exclude_output_prompt'), True)
+    page, _ = HTMLExporter(**hidden, **scripts).from_notebook_node(report)
     return write_atomic(notebook.with_suffix('.html'), lambda p: p.write_text(page))
 
 # %% ../../nbs/9_app/04_run.ipynb #8495f872
@@ -56,7 +57,8 @@ def execute_run(
     try:
         papermill.execute_notebook(
             template_path(run['template']), part, parameters={**run['parameters'], 'out': run['folder']},
-            cwd=project_root(), progress_bar=False, kernel_name='python3', extra_arguments=['--log-level=ERROR'])
+            cwd=project_root(), kernel_name='python3', progress_bar=False,
+            extra_arguments=['--log-level=ERROR'])
         os.replace(part, folder/'report.ipynb')
         to_html(folder/'report.ipynb')
         record['headline'] = json.loads((folder/'headline.json').read_text())

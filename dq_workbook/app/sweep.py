@@ -34,7 +34,7 @@ def place_run(
 def plan_runs(
     grid, # name, path or dict
 ):        # -> list of dicts: study, name, key, template, parameters, folder
-    """The runs of a grid with their keys and folders; a summary comes last and gets the folders of the others.
+    """The runs of a grid with their keys and folders; a summary comes last and gets the others' folders.
 
     Raises ValueError for anything misspelt, and for two runs of the same name and key.
     """
@@ -91,7 +91,7 @@ def sweep(
 ):               # -> DataFrame, one row a run: name, status, minutes, headline, folder (relative to the root)
     """Execute what a grid file asks for, skip what is finished, and write runs/index.html.
 
-    Raises ValueError before anything runs when the grid names something that doesn't exist, or the engine is none.
+    Raises ValueError before anything runs when the grid or the engine names something that doesn't exist.
     """
     check_engine(engine)
     runs = plan_runs(grid)
