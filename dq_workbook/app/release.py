@@ -24,8 +24,7 @@ def build_release(
 ):                   # -> Path of the folder
     """Build a release for the Hub.
 
-    Raises ValueError when the licence forbids copies of the images, and FileExistsError for a folder that is
-    there.
+    Raises ValueError when the licence forbids copies of the images, FileExistsError when the folder is there.
     """
     check_table(ledger, 'ledger')
     if images is not None and card.get('redistributable') is False:
