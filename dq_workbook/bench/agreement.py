@@ -144,7 +144,7 @@ def ask_tools(
     tools=None, # list of keys of COMPARED_TOOLS; None is all
     seed=0,     # of the folds
 ):             # -> (DataFrame tool, kind, id, score, flagged; DataFrame tool, seconds, images_per_s)
-    """Let the tools look at the same pictures, each in an empty folder, so that none reads another's files."""
+    """Let the tools look at the same pictures, each in an empty folder, so that none sees another's."""
     parts, times, environment = [], [], patch.dict(os.environ, DQ_FASTDUP_PYTHON=str(fastdup_python()))
     for tool in tools or COMPARED_TOOLS:
         with tempfile.TemporaryDirectory() as folder, chdir(folder), environment:
