@@ -17,16 +17,16 @@ help:  ## print this list
 setup: .venv/.installed $(FASTDUP)  ## build the two environments, when missing or older than their inputs
 
 sweep: setup  ## run a grid of executed notebooks: make sweep SWEEP=cifar10
-	$(BIN)/dq-sweep $(SWEEP) --jobs $(JOBS)
+	$(BIN)/dq sweep $(SWEEP) --jobs $(JOBS)
 
-bench-audit: setup  ## measure the auditors on known twins, wrong labels, planted defects and time
-	$(BIN)/dq-sweep bench-audit
+bench-audit: setup  ## measure the auditors on known near duplicates, wrong labels, planted defects and time
+	$(BIN)/dq sweep bench-audit
 
 bench-train: setup  ## race the grid of fits against a plain Lightning loop
-	$(BIN)/dq-sweep bench-train
+	$(BIN)/dq sweep bench-train
 
 bench-scale: setup  ## memory and time from ten thousand to a million images
-	$(BIN)/dq-sweep bench-scale
+	$(BIN)/dq sweep bench-scale
 
 test: setup  ## sync check, notebook lessons, pytest
 	$(BIN)/nbdev-test --file-re '^[0-9]' --n-workers 2 nbs
@@ -36,7 +36,7 @@ lab: setup  ## open the workbook in JupyterLab
 	$(BIN)/jupyter lab nbs
 
 paper: setup  ## numbers, tables and figures from the executed runs, and the article
-	$(BIN)/python -m dq_workbook.paper $(PAPER)
+	$(BIN)/python -m dq_workbook.reports.paper $(PAPER)
 
 export: setup  ## clean the notebooks and write the package from them
 	$(BIN)/nbdev-clean && $(BIN)/nbdev-export

@@ -10,16 +10,23 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dq_workbook import sweep
+from dq_workbook.core import runs as core_runs
+from dq_workbook.core.files import write_json
+from dq_workbook.core.runs import finished_record
 from dq_workbook.core.tables import read_table
 from dq_workbook.sets.images import image_bytes
 from dq_workbook.sets.dataset import append_rows
 from dq_workbook.sets.load import load
 from dq_workbook.audits.fastdup import FASTDUP_SEARCH, fastdup_python
 from dq_workbook.audits.auditors import fastdup_available
+from dq_workbook.app import keys
+from dq_workbook.app.cli import main
+from dq_workbook.app.index import read_records, write_index
+from dq_workbook.app.sweep import plan_runs, sweep
 
 ROOT = Path(__file__).parent.parent
-TINY = dict(dataset='digits', budget='smoke', seeds=2, recipes=['curated'], corrupted=0, limit=200, tool='open', peak_lr=6e-3)
+TINY = dict(dataset='digits', limit=200, tool='open', recipes=['curated'], budget='smoke', seeds=2, peak_lr=6e-3,
+            corrupted=0)
 TABLES = ('findings', 'scores', 'effects', 'predictions', 'ledger')
 
 
@@ -32,11 +39,11 @@ def study():
     name = f'test-{os.getpid()}'
     yield name
     shutil.rmtree(ROOT/'runs'/name, ignore_errors=True)
-    sweep.index()
+    write_index()
 
 
 @pytest.fixture(scope='module')
-def first(study): return sweep.run(grid(study, plant=dict(label_error=[0.1, 2]))).iloc[0]
+def first(study): return sweep(grid(study, plant=dict(label_error=[0.1, 2]))).iloc[0]
 
 
 def test_a_run_leaves_an_executed_report_tables_and_a_line_in_the_index(first):
@@ -49,47 +56,121 @@ def test_a_run_leaves_an_executed_report_tables_and_a_line_in_the_index(first):
     assert first.folder.removeprefix('runs/') in (ROOT/'runs'/'index.html').read_text()
 
 
-def test_a_finished_run_is_skipped_and_a_broken_record_is_not(first, study, capsys):
-    again = sweep.run(grid(study, plant=dict(label_error=[0.1, 2]))).iloc[0]
+def test_a_finished_run_is_skipped_and_a_broken_record_is_not(first, study, capsys, tmp_path):
+    again = sweep(grid(study, plant=dict(label_error=[0.1, 2]))).iloc[0]
     assert '1 finished before, 0 to do' in capsys.readouterr().out
     assert again.equals(first)
-    assert sweep.finished(ROOT/first.folder)
+    assert finished_record(ROOT/first.folder)
+    (tmp_path/'run.json').write_text((ROOT/first.folder/'run.json').read_text()[:-20])
+    assert finished_record(tmp_path) is None
 
 
 def test_the_same_run_twice_gives_identical_tables(first, study):
-    """The second time in a process of its own, from nothing."""
+    """The second time in a process of its own, without anything that the first one left."""
     before = {t: read_table(ROOT/first.folder/'tables'/f'{t}.parquet') for t in TABLES}
     shutil.rmtree(ROOT/first.folder)
-    assert sweep.run(grid(study, plant=dict(label_error=[0.1, 2]))).iloc[0].status == 'done'
-    for t in TABLES: pd.testing.assert_frame_equal(before[t], read_table(ROOT/first.folder/'tables'/f'{t}.parquet'), check_exact=True)
+    assert sweep(grid(study, plant=dict(label_error=[0.1, 2]))).iloc[0].status == 'done'
+    for t in TABLES:
+        again = read_table(ROOT/first.folder/'tables'/f'{t}.parquet')
+        pd.testing.assert_frame_equal(before[t], again, check_exact=True)
 
 
 def test_a_failing_run_is_reported_and_the_exit_code_says_so(study, tmp_path):
     path = tmp_path/'bad.yaml'
-    path.write_text(f'study: {study}\nruns:\n  - {{name: broken, dataset: digits, tool: open, plant: {{blury: [0.1, 2]}}}}\n')
-    assert sweep.main([str(path)]) == 1
+    run = {**TINY, 'name': 'broken', 'metric': 'worst_group'} # digits don't say who wrote them
+    path.write_text(json.dumps(dict(study=study, runs=[run])))
+    assert main(['sweep', str(path)]) == 1
     record = json.loads(next((ROOT/'runs'/study).glob('broken-*/run.json')).read_text())
-    assert record['status'] == 'failed' and "did you mean 'blurry'" in record['error']
+    assert record['status'] == 'failed' and record['error'].startswith('ValueError: digits has no column')
     page = (ROOT/'runs'/'index.html').read_text()
-    assert page.index('blurry') < page.index('curated against raw') if 'curated against raw' in page else True
+    assert page.index('digits has no column') < page.find('curated against raw') % len(page)
 
 
 @pytest.mark.parametrize('change, message', [
-    (dict(dataset='digitz'), "unknown data set 'digitz'"), (dict(model='resnet81'), "unknown model 'resnet81'; did you mean"), (dict(budget='smal'), "did you mean 'small'"),
-    (dict(recipes=['dedupe']), "unknown recipe 'dedupe'; did you mean 'dedup'"), (dict(tool='fastdub'), "did you mean 'fastdup'"), (dict(sedes=3), "did you mean 'seeds'")])
+    (dict(dataset='digitz'), "unknown data set 'digitz'"),
+    (dict(model='resnet81'), "unknown model 'resnet81'; did you mean"),
+    (dict(budget='smal'), "did you mean 'small'"),
+    (dict(recipes=['dedupe']), "unknown recipe 'dedupe'; did you mean 'dedup'"),
+    (dict(tool='fastdub'), "did you mean 'fastdup'"),
+    (dict(plant=dict(blury=[0.1, 2])), "did you mean 'blurry'"),
+    (dict(corruptions=['jpeg']), "unknown corruption 'jpeg'"),
+    (dict(metric='acuracy'), "did you mean 'accuracy'"),
+    (dict(template='experment'), "did you mean 'experiment'"),
+    (dict(sedes=3), "did you mean 'seeds'")])
 def test_a_misspelt_name_is_one_line_before_anything_runs(study, change, message):
-    with pytest.raises(ValueError) as caught: sweep.run(grid(study, **change))
+    with pytest.raises(ValueError) as caught: sweep(grid(study, **change))
     assert message in str(caught.value) and '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('engine', ['', 'slurm', 'http://host:8786', 'tcp://host'])
+def test_an_engine_is_nothing_or_an_address(study, engine):
+    with pytest.raises(ValueError, match='leave it out for processes of this machine'):
+        sweep(grid(study), engine=engine)
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package that keys are made of."""
+    ignored = shutil.ignore_patterns('__pycache__')
+    copy = shutil.copytree(ROOT/'dq_workbook', tmp_path/'dq_workbook', ignore=ignored)
+    (tmp_path/'requirements.lock').write_text('torch==2.6\n')
+    for module in (keys, core_runs): monkeypatch.setattr(module, 'package_folder', lambda: copy)
+    return copy
+
+
+@pytest.mark.parametrize('file', ['core/project.py', 'audits/near_duplicates.py', 'bench/speed.py',
+                                  'templates/experiment.ipynb', '../requirements.lock'])
+def test_a_run_is_another_one_when_what_it_depends_on_changes(package, file):
+    run = dict(template='experiment', parameters=TINY)
+    before = keys.run_key(run)
+    assert keys.run_key(run) == before
+    (package/file).write_text((package/file).read_text() + '\n')
+    assert keys.run_key(run) != before
+
+
+def test_a_run_stays_the_same_when_another_template_changes(package):
+    run, other = dict(template='experiment', parameters=TINY), package/'templates'/'audit.ipynb'
+    before = keys.run_key(run)
+    other.write_text(other.read_text() + '\n')
+    assert keys.run_key(run) == before
+
+
+def test_a_run_is_another_one_when_its_data_or_parameters_change(tmp_path):
+    key = lambda **more: keys.run_key(dict(template='audit', parameters=dict(dataset=str(tmp_path), **more)))
+    empty = key()
+    assert key(seed=1) != empty
+    (tmp_path/'a.png').write_bytes(b'1')
+    assert key() != empty
+
+
+@pytest.mark.parametrize('path', sorted((ROOT/'nbs'/'sweeps').glob('*.yaml')), ids=lambda path: path.stem)
+def test_every_grid_file_can_be_planned(path):
+    assert plan_runs(path.stem)
+
+
+def test_the_smoke_sweep_runs_every_template():
+    templates = {path.stem for path in (ROOT/'nbs'/'templates').glob('*.ipynb')}
+    assert {run['template'] for run in plan_runs('smoke')} == templates - {'paper'} # `make paper` executes it
 
 
 WATCH = '''
 import os, socket, sys
 def watch(event, args):
     if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
-        with open(os.environ["DQ_WATCH"], "a") as f: print(event, args[1:] if event == "socket.connect" else args, file=f)
+        said = args[1:] if event == "socket.connect" else args
+        with open(os.environ["DQ_WATCH"], "a") as f: print(event, said, file=f)
 sys.addaudithook(watch)
 with open(os.environ["DQ_WATCH"], "a") as f: print("started", *sys.orig_argv, file=f)
 '''
+
+
+def run_sweep(path, *first, cwd=ROOT, folders=(), **environment):
+    """`dq sweep` in a process of its own, from this checkout; `folders` stand before it on Python's path."""
+    code = f'from dq_workbook.app.cli import main; raise SystemExit(main(["sweep", {json.dumps(str(path))}]))'
+    before = os.environ.get('PYTHONPATH', '').split(os.pathsep)
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join(map(str, [*folders, ROOT, *before])), **environment}
+    command = [*first, sys.executable, '-c', code]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
 
 
 def test_a_run_connects_to_nothing_but_this_machine(study, tmp_path):
@@ -99,32 +180,40 @@ def test_a_run_connects_to_nothing_but_this_machine(study, tmp_path):
     seen.touch()
     path = tmp_path/'watched.yaml'
     path.write_text(json.dumps(grid(study, name='watched', tool='auto')))
-    env = {**os.environ, 'PYTHONPATH': str(tmp_path), 'DQ_WATCH': str(seen)}
-    done = subprocess.run([sys.executable, '-c', f'from dq_workbook.sweep import main; raise SystemExit(main([{str(path)!r}]))'], cwd=ROOT, env=env, capture_output=True, text=True)
+    done = run_sweep(path, folders=[tmp_path], DQ_WATCH=str(seen))
     assert done.returncode == 0, done.stdout + done.stderr
     local = ('127.0.0.1', 'localhost', '::1', '/')
     lines = seen.read_text().splitlines()
     started = [line for line in lines if line.startswith('started')]
     assert any('ipykernel' in line for line in started), 'the watch did not reach the kernel'
-    if fastdup_available()[0]: assert any('fastdup_worker' in line for line in started), 'the watch did not reach fastdup'
+    if fastdup_available()[0]: assert any('fastdup_worker' in line for line in started), 'nor fastdup'
     assert [line for line in lines if line not in started and not any(place in line for place in local)] == []
 
 
-@pytest.mark.skipif(shutil.which('strace') is None or not fastdup_python().exists(), reason='needs strace and fastdup')
+can_trace = shutil.which('strace') and fastdup_python().exists()
+
+@pytest.mark.skipif(not can_trace, reason='needs strace and fastdup')
 def test_fastdup_opens_no_connection_from_native_code_either(tmp_path):
     (tmp_path/'images').mkdir()
     for k in range(8): Image.effect_noise((64, 64), 20 + 10 * k).save(tmp_path/'images'/f'{k}.png')
-    subprocess.run(['strace', '-f', '-e', 'trace=connect,sendto', '-o', tmp_path/'calls.txt', fastdup_python(), ROOT/'dq_workbook'/'fastdup_worker.py', tmp_path/'images', tmp_path/'out', FASTDUP_SEARCH], capture_output=True)
+    worker = ROOT/'dq_workbook'/'audits'/'fastdup_worker.py'
+    trace = ['strace', '-f', '-e', 'trace=connect,sendto', '-o', tmp_path/'calls.txt']
+    command = [fastdup_python(), worker, tmp_path/'images', tmp_path/'out', FASTDUP_SEARCH]
+    subprocess.run([*trace, *command], capture_output=True)
     calls = (tmp_path/'calls.txt').read_text()
     assert 'exited with' in calls and 'AF_INET' not in calls, calls
 
 
-@pytest.mark.skipif(shutil.which('unshare') is None or subprocess.run(['unshare', '-rn', 'true'], capture_output=True).returncode, reason='no network namespaces here')
+def no_namespaces():
+    if shutil.which('unshare') is None: return True
+    return subprocess.run(['unshare', '-rn', 'true'], capture_output=True).returncode != 0
+
+
+@pytest.mark.skipif(no_namespaces(), reason='no network namespaces here')
 def test_a_run_works_with_the_network_cut(study, tmp_path):
     path = tmp_path/'offline.yaml'
     path.write_text(json.dumps(grid(study, seed=1, tool='auto')))
-    script = f'ip link set lo up 2>/dev/null; exec {sys.executable} -c "from dq_workbook.sweep import main; raise SystemExit(main([{str(path)!r}]))"'
-    done = subprocess.run(['unshare', '-rn', 'sh', '-c', script], cwd=ROOT, capture_output=True, text=True)
+    done = run_sweep(path, 'unshare', '-rn', 'sh', '-c', 'ip link set lo up 2>/dev/null; exec "$@"', 'sh')
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -132,8 +221,38 @@ def test_a_set_of_images_and_texts_is_audited_to_its_report(study, tmp_path):
     pictures = load('digits')['train'].remove_columns('label').select(range(60))
     pictures = pictures.add_column('captions', [['a digit']] * 60)
     (tmp_path/'data').mkdir()
-    append_rows(pictures, [dict(id='twin', image=image_bytes(pictures)[0], captions=['its copy']), dict(id='broken', image=b'', captions=[])]).to_parquet(tmp_path/'data'/'train-0.parquet')
-    done = sweep.run(dict(study=study, template='audit', runs=[dict(name='texts', dataset=str(tmp_path), tool='open')])).iloc[0]
+    copy = dict(id='copy', image=image_bytes(pictures)[0], captions=['its copy'])
+    broken = dict(id='broken', image=b'', captions=[])
+    append_rows(pictures, [copy, broken]).to_parquet(tmp_path/'data'/'train-0.parquet')
+    texts = dict(study=study, template='audit', runs=[dict(name='texts', dataset=str(tmp_path), tool='open')])
+    done = sweep(texts).iloc[0]
     assert done.status == 'done', done.headline
     flagged = read_table(ROOT/done.folder/'tables'/'findings.parquet').query('flagged')
-    assert {'twin', 'broken'} <= {*flagged.id, *flagged.other.dropna()}
+    assert {'copy', 'broken'} <= {*flagged.id, *flagged.other.dropna()}
+
+
+def test_a_sweep_works_from_any_directory(tmp_path, monkeypatch):
+    """What it reads lies where it is started, what it makes lies below `$DQ_HOME`."""
+    home, started = tmp_path/'home', tmp_path/'started'
+    for name in ('cat', 'dog'): (started/'pets'/name).mkdir(parents=True)
+    for k in range(24):
+        picture, folder = Image.effect_noise((32, 32), 20 + 10 * k), ('cat', 'dog')[k % 2]
+        picture.save(started/'pets'/folder/f'{k}.png')
+    run = dict(template='audit', name='pets', dataset='pets', tool='open', calibrated=0)
+    (started/'mine.yaml').write_text(json.dumps(dict(runs=[run], summary='prevalence')))
+    done = run_sweep('mine.yaml', cwd=started, DQ_HOME=str(home))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(path.name for path in started.iterdir()) == ['mine.yaml', 'pets']
+    assert len(list(home.glob('runs/mine/*/report.html'))) == 2 and (home/'runs'/'index.html').exists()
+    monkeypatch.setenv('DQ_HOME', str(home))
+    monkeypatch.chdir(started)
+    minutes = {record['name']: record['minutes'] for record in read_records()}
+    assert dict(sweep('mine.yaml').set_index('name').minutes) == minutes # nothing ran again
+
+
+def test_a_killed_sweep_leaves_no_finished_record(tmp_path, monkeypatch):
+    monkeypatch.setenv('DQ_HOME', str(tmp_path))
+    write_json(dict(status='done'), tmp_path/'whole'/'run.json')
+    (tmp_path/'half').mkdir()
+    (tmp_path/'half'/'.report.part.ipynb').write_text('{')
+    assert finished_record(tmp_path/'whole') and finished_record(tmp_path/'half') is None

@@ -24,19 +24,22 @@ def build_release(
 ):                   # -> Path of the folder
     """Build a release for the Hub.
 
-    Raises ValueError when the licence forbids copies of the images, and FileExistsError when the folder is there.
+    Raises ValueError when the licence forbids copies of the images, FileExistsError when the folder is there.
     """
     check_table(ledger, 'ledger')
     if images is not None and card.get('redistributable') is False:
-        raise ValueError(f"the licence of {card['name']} ({card.get('licence')}) forbids copies of its images: pass images=None to release the ledger alone")
-    out = Path(out or project_root()/'release'/card['name'])
-    if out.exists() and not overwrite: raise FileExistsError(f'{out} is there already: pass overwrite=True to replace it')
+        licence = f"the licence of {card['name']} ({card.get('licence')})"
+        raise ValueError(f'{licence} forbids copies of its images: images=None releases the ledger alone')
+    out, images = Path(out or project_root()/'release'/card['name']), images or {}
+    if out.exists() and not overwrite:
+        raise FileExistsError(f'{out} is there already: pass overwrite=True to replace it')
     part = out.with_name(f'.{out.name}.{os.getpid()}.part')
     try:
         (part/'data').mkdir(parents=True)
-        for split, rows in (images or {}).items(): rows.to_parquet(part/'data'/f'{split}-00000-of-00001.parquet')
+        for split, rows in images.items(): rows.to_parquet(part/'data'/f'{split}-00000-of-00001.parquet')
         write_table(ledger, part/'ledger.parquet')
-        release_card(ledger, card, {s: len(rows) for s, rows in (images or {}).items()}).save(part/'README.md')
+        sizes = {split: len(rows) for split, rows in images.items()}
+        release_card(ledger, card, sizes).save(part/'README.md')
         if out.exists(): shutil.rmtree(out)
         part.rename(out)
     finally: shutil.rmtree(part, ignore_errors=True)
@@ -48,7 +51,7 @@ def push_release(
     repo_id,      # owner/name on the Hub
     private=True, # whether the new repository is private
 ):                # -> address of the data set
-    """Upload a release to the Hub, with the token of `hf auth login`; the only thing here that sends anything anywhere."""
+    """Upload a release to the Hub, with the token of `hf auth login`; nothing else here sends anything."""
     api = HfApi()
     api.create_repo(repo_id, repo_type='dataset', private=private, exist_ok=True)
     api.upload_folder(folder_path=folder, repo_id=repo_id, repo_type='dataset')

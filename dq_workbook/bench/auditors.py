@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['FASTDUP_THRESHOLD', 'TIMED_TOOLS', 'detection_metrics', 'cleanlab_defaults', 'bench_labels', 'bench_planted',
-           'fastdup_alone', 'run_fastdup_alone', 'time_audit', 'growth_exponent']
+           'similar_pairs', 'fastdup_alone', 'run_fastdup_alone', 'time_audit', 'growth_exponent']
 
 # %% ../../nbs/bench/00_auditors.ipynb #4e787d19
 import tempfile
@@ -21,9 +21,8 @@ from ..faults.plant import known_label_errors, plant
 from ..audits.image_stats import image_stats
 from ..audits.embed import embed
 from ..audits.labels import label_features, out_of_fold_probs
-from ..audits.fastdup import (
-    FASTDUP_SEARCH, read_fastdup_features, read_fastdup_pairs, run_fastdup)
-from ..audits.auditors import audit
+from ..audits.fastdup import FASTDUP_SEARCH, read_fastdup_features, read_fastdup_pairs, run_fastdup
+from ..audits.auditors import AUDITORS, audit
 
 # %% ../../nbs/bench/00_auditors.ipynb #005cc334
 def detection_metrics(
@@ -31,47 +30,65 @@ def detection_metrics(
     flagged, # bool array [n]
     wrong,   # bool array [n], the truth
 ):           # -> dict: n, n_wrong, n_flagged, precision, recall, f1, average_precision
-    """Marks for an auditor, an image at a time."""
-    hits = int((flagged & wrong).sum())
-    return dict(n=len(wrong), n_wrong=int(wrong.sum()), n_flagged=int(flagged.sum()), precision=hits / max(flagged.sum(), 1), recall=hits / max(wrong.sum(), 1),
-                f1=2 * hits / max(flagged.sum() + wrong.sum(), 1), average_precision=average_precision_score(wrong, score))
+    """How well an auditor does, an image at a time."""
+    hits, n_flagged, n_wrong = int((flagged & wrong).sum()), flagged.sum(), wrong.sum()
+    return dict(n=len(wrong), n_wrong=int(n_wrong), n_flagged=int(n_flagged),
+                precision=hits / max(n_flagged, 1), recall=hits / max(n_wrong, 1),
+                f1=2 * hits / max(n_flagged + n_wrong, 1),
+                average_precision=average_precision_score(wrong, score))
 
+# %% ../../nbs/bench/00_auditors.ipynb #dcfd9cf3
 def cleanlab_defaults(
     split, # Dataset with labels, all images readable
     seed,  # of the folds
-):         # -> (float array [n], doubt of each label; bool array [n], which are flagged)
+):         # -> (float array [n], doubt of each label 0..1; bool array [n], which are flagged)
     """cleanlab at its defaults, on the open auditor's features and one logistic regression."""
     _, thumbs = image_stats({'train': split})
     labels = np.unique(split['label'][:], return_inverse=True)[1]
-    p = out_of_fold_probs(label_features(embed(image_bytes(split)), thumbs, np.arange(len(thumbs)), seed), labels, seed)
-    return 1 - p[np.arange(len(p)), labels], find_label_issues(labels, p, n_jobs=1)
+    features = label_features(embed(image_bytes(split)), thumbs, np.arange(len(thumbs)), seed)
+    probs = out_of_fold_probs(features, labels, seed)
+    return 1 - probs[np.arange(len(probs)), labels], find_label_issues(labels, probs, n_jobs=1)
 
 def bench_labels(
     images, # DatasetDict with `clean_label`, all images readable
     seed=0, # of the folds
-):          # -> DataFrame, one row a method: ours, and cleanlab's defaults on the same features and classifier
+):          # -> DataFrame, one row a method: the open auditor, and cleanlab's defaults on the same features
     """How well wrong labels are found."""
-    truth, train = set(known_label_errors(images).id), DatasetDict(train=images['train'])
-    found = audit(train, 'open', kinds=['label_error'], seed=seed).set_index('id').loc[images['train']['id'][:]]
+    truth, split = set(known_label_errors(images).id), images['train']
+    found = audit(DatasetDict(train=split), 'open', kinds=['label_error'], seed=seed)
+    found = found.set_index('id').loc[split['id'][:]]
     wrong = found.index.isin(truth)
-    return pd.DataFrame([dict(method='audit', **detection_metrics(found.score.to_numpy(), found.flagged.to_numpy(bool), wrong)), dict(method='cleanlab defaults', **detection_metrics(*cleanlab_defaults(images['train'], seed), wrong))])
+    said = {'audit': (found.score.to_numpy(), found.flagged.to_numpy(bool)),
+            'cleanlab defaults': cleanlab_defaults(split, seed)}
+    return pd.DataFrame([dict(method=name, **detection_metrics(*says, wrong)) for name, says in said.items()])
 
 # %% ../../nbs/bench/00_auditors.ipynb #01f7917c
 def bench_planted(
     images,     # DatasetDict
-    kind,       # of one image
+    kind,       # kind of defect of a single image
     severity=2, # 1..3
     rate=0.1,   # share that is planted, 0..1
     seed=0,     # of the planting
 ):              # -> dict: kind, severity, n_planted, n, auroc, recall, precision at the threshold
-    """How well planted blemishes are told from the rest of the set."""
+    """How well planted defects are told from the rest of the set."""
     planted, truth = plant(DatasetDict(train=images['train']), kind, rate, severity, seed)
     found = audit(planted, 'open', kinds=[kind], seed=seed)
-    bad = found.id.isin(truth.id)
-    return dict(kind=kind, severity=severity, n_planted=len(truth), n=len(found), auroc=roc_auc_score(bad, found.score), recall=found.flagged[bad].mean(), precision=bad[found.flagged].mean() if found.flagged.any() else np.nan)
+    bad, flagged = found.id.isin(truth.id), found.flagged
+    return dict(kind=kind, severity=severity, n_planted=len(truth), n=len(found),
+                auroc=roc_auc_score(bad, found.score), recall=flagged[bad].mean(),
+                precision=bad[flagged].mean() if flagged.any() else np.nan)
 
 # %% ../../nbs/bench/00_auditors.ipynb #34c7177c
 FASTDUP_THRESHOLD = 0.9 # cosine from which fastdup calls two pictures near duplicates
+
+def similar_pairs(
+    pairs, # DataFrame one, two (rows of images, whole numbers), distance (cosine, -1..1)
+    ids,   # ids of all images, in the order of the rows
+):         # -> DataFrame id, other, kind, flagged, each pair once
+    """The pairs above fastdup's threshold."""
+    above = pairs.loc[pairs.distance >= FASTDUP_THRESHOLD, ['one', 'two']].to_numpy(int)
+    one, two = np.array(ids, object)[np.unique(np.sort(above, axis=1), axis=0)].T
+    return pd.DataFrame(dict(id=two, other=one, kind='near_duplicate', flagged=True))
 
 def fastdup_alone(
     out, # folder of fastdup's outputs
@@ -79,32 +96,32 @@ def fastdup_alone(
 ):       # -> DataFrame id, other, kind, flagged, each pair once
     """The pairs that fastdup calls near duplicates."""
     files, _ = read_fastdup_features(Path(out))
-    similar = read_fastdup_pairs(Path(out), files).query('distance >= @ALONE')
-    pairs = np.unique(np.sort(similar[['one', 'two']].to_numpy(int), axis=1), axis=0)
-    one, two = np.array(ids, object)[pairs].T
-    return pd.DataFrame(dict(id=two, other=one, kind='near_duplicate', flagged=True))
+    return similar_pairs(read_fastdup_pairs(Path(out), files), ids)
 
 # %% ../../nbs/bench/00_auditors.ipynb #50492a3b
 def run_fastdup_alone(
-    images,        # DatasetDict with `train`
-    search=FASTDUP_SEARCH, # how neighbours are searched
-):                 # -> None
+    images,                # DatasetDict with `train`
+    search=FASTDUP_SEARCH, # how neighbors are searched
+):                         # -> None
     """fastdup's own run."""
     with tempfile.TemporaryDirectory() as out: run_fastdup(image_bytes(images['train']), out, search)
 
-TIMED_TOOLS = {'open': partial(audit, tool='open'), 'fastdup': partial(audit, tool='fastdup'), 'fastdup alone': run_fastdup_alone, 'fastdup alone, exact': partial(run_fastdup_alone, search='Flat')}
+TIMED_TOOLS = {**{name: partial(audit, tool=name) for name in AUDITORS}, # name -> function of a DatasetDict
+               'fastdup alone': run_fastdup_alone,
+               'fastdup alone, exact': partial(run_fastdup_alone, search='Flat')}
 
+# %% ../../nbs/bench/00_auditors.ipynb #7d01ab3c
 def time_audit(
-    images, # DatasetDict
-    sizes,  # numbers of images, of all splits
-    tools=tuple(TIMED_TOOLS), # keys of TIMED
-):              # -> DataFrame: tool, n, seconds
+    images,                   # DatasetDict
+    sizes,                    # numbers of images, of all splits
+    tools=tuple(TIMED_TOOLS), # keys of TIMED_TOOLS
+):                            # -> DataFrame: tool, n, seconds
     """How long an audit of all kinds takes, without anything remembered."""
     rows, random, pool = [], np.random.default_rng(), concatenate_datasets(list(images.values()))
     for n in sizes:
         for tool in tools:
-            part = DatasetDict(train=pool.select(np.sort(random.permutation(len(pool))[:n])))
-            start = time.perf_counter()
+            drawn = np.sort(random.permutation(len(pool))[:n])
+            part, start = DatasetDict(train=pool.select(drawn)), time.perf_counter()
             TIMED_TOOLS[tool](part)
             rows.append(dict(tool=tool, n=n, seconds=time.perf_counter() - start))
     return pd.DataFrame(rows)
@@ -113,4 +130,5 @@ def growth_exponent(
     times, # DataFrame: tool, n, seconds
 ):         # -> Series: tool -> exponent of n with which the time grows
     """How the time grows with the number of images: the slope of the logarithms."""
-    return times.groupby('tool').apply(lambda t: np.polyfit(np.log(t.n), np.log(t.seconds), 1)[0], include_groups=False)
+    slope = lambda rows: np.polyfit(np.log(rows.n), np.log(rows.seconds), 1)[0]
+    return times.groupby('tool').apply(slope, include_groups=False)
