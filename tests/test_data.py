@@ -156,7 +156,7 @@ def test_a_whole_run_on_a_folder_of_trouble(bad_folder):
 
 def test_in_memory_and_streamed_give_the_same_batches(bad_folder):
     rows = load(bad_folder)['train']
-    held, streamed = load_pixels(rows, 24), load_pixels(rows, 24, budget=0)
+    held, streamed = load_pixels(rows, 24), load_pixels(rows, 24, memory_limit=0)
     assert streamed.on_disk and not held.on_disk
     assert held.ids == streamed.ids and held.unreadable.equals(streamed.unreadable)
     assert torch.equal(held.labels, streamed.labels)

@@ -18,10 +18,11 @@ import numpy as np
 import pandas as pd
 
 from ..sets.images import image_bytes
+from ..faults.copies import SAME_PICTURE
 from ..audits.fastdup import (
     fastdup_python, read_fastdup_features, read_fastdup_pairs, run_fastdup, write_image_files)
 from ..audits.auditors import AUDITORS, audit
-from ..audits.detection import DUPLICATE_KINDS, suspect_ids
+from ..audits.detection import suspect_ids
 from .auditors import FASTDUP_THRESHOLD, cleanlab_defaults, detection_metrics
 
 # %% ../../nbs/bench/01_agreement.ipynb #ee37d24f
@@ -40,7 +41,7 @@ def findings_per_image(
     findings, # findings table
 ):            # -> DataFrame kind, id, score, flagged: one row an image
     """What an audit says of each image."""
-    copies = findings.kind.isin(DUPLICATE_KINDS)
+    copies = findings.kind.isin(SAME_PICTURE)
     one_end = findings.assign(kind=findings.kind.where(~copies, 'near_duplicate'))
     other_end = findings[copies].assign(kind='near_duplicate', id=findings.other[copies])
     both = pd.concat([one_end, other_end])
@@ -161,7 +162,7 @@ def tool_metrics(
     ids,   # all ids
 ):         # -> DataFrame kind, tool, and the columns of `bench.auditors.detection_metrics`
     """Every tool against the truth, for the kinds that were planted."""
-    truth = truth.assign(kind=truth.kind.replace(dict.fromkeys(DUPLICATE_KINDS, 'near_duplicate')))
+    truth = truth.assign(kind=truth.kind.replace(dict.fromkeys(SAME_PICTURE, 'near_duplicate')))
     rows, planted = [], set(truth.kind)
     for (kind, tool), says in said[said.kind.isin(planted)].groupby(['kind', 'tool'], sort=False):
         wrong = pd.Index(ids).isin(suspect_ids(truth[truth.kind == kind], kind))

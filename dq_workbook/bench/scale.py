@@ -21,7 +21,7 @@ from ..sets.images import decode_image, encode_image, image_bytes
 from ..sets.dataset import class_names
 from ..sets.load import load
 from ..audits.auditors import audit
-from ..training.pixels import Pixels
+from ..training.pixels import PixelTensors
 from ..training.models import DEFAULT_MODEL, build_model
 from ..training.batches import Batches, batch_order
 from ..training.protocol import BUDGETS, frozen_protocol
@@ -125,7 +125,7 @@ def loader_wait(
     """How long training waits for data."""
     protocol, start = frozen_protocol(budget, model, BUDGETS[budget]['size']), time.perf_counter()
     size, steps, batch = (protocol[name] for name in ('size', 'steps', 'batch'))
-    source = Pixels(split, size, budget=0 if on_disk else 2**50)
+    source = PixelTensors(split, size, memory_limit=0 if on_disk else 2**50)
     decoded = time.perf_counter()
     batches = TimedIterable(Batches(source, batch_order(len(source), steps, batch, seed)))
     network = build_model(model, split.features['label'].num_classes, size)

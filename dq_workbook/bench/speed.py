@@ -39,11 +39,11 @@ class PictureDataset(torch.utils.data.Dataset):
     """A split as a tutorial has it: one picture and its label at a time."""
 
     def __init__(self,
-        source, # Pixels
+        source, # PixelTensors
         shift,  # largest shift as a share of the side, 0..1
     ):
-        size = source.held.shape[-1]
-        self.pictures, self.labels = source.held.permute(0, 2, 3, 1).contiguous().numpy(), source.labels
+        size = source.data.shape[-1]
+        self.pictures, self.labels = source.data.permute(0, 2, 3, 1).contiguous().numpy(), source.labels
         crop = transforms.RandomCrop(size, padding=int(size * shift), padding_mode='edge')
         normalize = transforms.Normalize([0.5] * 3, [0.25] * 3)
         self.change = transforms.Compose([crop, transforms.ToTensor(), normalize])
