@@ -19,7 +19,7 @@ def load_figures():   # -> FIGURES, with the entries of every room of this wing
     for room in pkgutil.iter_modules(wing.__path__): importlib.import_module(f'{wing.__name__}.{room.name}')
     return FIGURES
 
-# %% ../../nbs/8_reports/08_figures.ipynb #64fe37bf
+# %% ../../nbs/8_reports/08_figures.ipynb #3a0bb1f2
 def draw_figures(
     tables,        # dict name -> DataFrame, what has been measured so far
     context,       # dict, what was fixed beforehand; see `FIGURES`
@@ -32,7 +32,8 @@ def draw_figures(
     Raises ValueError for a name that is not in FIGURES, with the near ones.
     """
     known, new = load_figures(), {}
-    for name in names or [name for name in known if name not in drawn]:
+    if names is None: names = [name for name in known if name not in drawn]
+    for name in names:
         figure = known[name](tables, context)
         if figure is not None: new[name] = save_figure(figure, Path(folder) / name)
     drawn |= new

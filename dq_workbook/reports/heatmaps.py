@@ -8,7 +8,6 @@ __all__ = ['name_columns', 'diverging_heatmap', 'write_cells', 'format_range', '
 
 # %% ../../nbs/8_reports/02_heatmaps.ipynb #a9b36c5a
 import numpy as np
-import pandas as pd
 from matplotlib import rc_context
 from sklearn.metrics import confusion_matrix
 
@@ -122,8 +121,8 @@ def slice_heatmap(
 def mean_confusion(
     predictions,   # predictions table of one arm
     n_classes,     # number of classes, >= 1
-):                 # -> float array [n_classes, n_classes], rows are true classes and sum to 1, or to 0 without images
-    """Confusion matrix with each true class as 1, mean over models and seeds."""
+):                 # -> float array [n_classes, n_classes], each row sums to 1, or to 0 without images
+    """Confusion matrix, true by predicted class, as shares of each true class; mean over models and seeds."""
     tables = [confusion_matrix(rows['label'], rows['predicted'], labels=range(n_classes), normalize='true')
               for _, rows in predictions.groupby(['model', 'seed'])]
     return np.mean(tables, axis=0)

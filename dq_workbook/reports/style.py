@@ -85,10 +85,10 @@ def save_figure(
     path,          # where to, a Path or text; its suffix is replaced by .png and .pdf
 ):                 # -> the same Figure, to be shown
     """Write a figure as PNG (150 dots an inch) and PDF, byte for byte the same each time."""
+    figure.draw_without_rendering() # lays the panels out
+    figure.set_layout_engine('none') # laid out once more, they would move by a hair
     for form, metadata in NO_METADATA.items():
-        def write(part):
-            for _ in range(2): # the layout settles while it is drawn, so the second drawing counts
-                figure.savefig(part, format=form, dpi=150, metadata=metadata)
+        def write(part): figure.savefig(part, format=form, dpi=150, metadata=metadata)
         write_atomic(picture_path(path, form), write)
     return figure
 
