@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FULL_VECTORS_UP_TO', 'EXACT_SEARCH_UP_TO', 'PCA_DIM', 'N_PROBE', 'BLOCK_ROWS', 'unit_rows', 'thumb_vectors',
-           'mirrored_thumb_vectors', 'as_float32', 'fit_pca', 'build_index', 'search_neighbors', 'nearest_neighbors',
-           'neighbor_pairs']
+           'mirrored_thumb_vectors', 'row_dots', 'as_float32', 'fit_pca', 'build_index', 'search_neighbors',
+           'nearest_neighbors', 'neighbor_pairs']
 
 # %% ../../nbs/4_audits/02_neighbors.ipynb #a42cf50d
 import faiss
@@ -34,6 +34,12 @@ def mirrored_thumb_vectors(
 ):          # -> float32 array [n, 768], rows of length one
     """`thumb_vectors` of the mirror images."""
     return thumb_vectors(thumbs[:, :, ::-1])
+
+def row_dots(
+    a, b, # float arrays [n, d]
+):        # -> float array [n], cosines where the rows have length one
+    """The dot product of each row with its partner."""
+    return np.einsum('nd,nd->n', a, b)
 
 # %% ../../nbs/4_audits/02_neighbors.ipynb #818c28e0
 FULL_VECTORS_UP_TO = 2_000   # rows up to which the whole vectors are searched
