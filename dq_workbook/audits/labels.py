@@ -158,7 +158,7 @@ def label_issues(
     score = np.interp(doubt, [0, min(limit, 1), max(limit, 1) + 1e-6], [0, 0.5, 1])
     return issue, np.where(issue, score, score.clip(max=0.4999))
 
-# %% ../../nbs/4_audits/08_labels.ipynb #39705fcb
+# %% ../../nbs/4_audits/08_labels.ipynb #6e907fe3
 def label_findings(
     table,    # `image_stats` of readable training images
     features, # float array [n, d] from `label_features`
