@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
-import pytest
 
 from dq_workbook import sweep
 from dq_workbook.core.tables import read_table
