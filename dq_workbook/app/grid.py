@@ -117,7 +117,7 @@ def check_parameters(
 # %% ../../nbs/9_app/03_grid.ipynb #4eaa68c8
 def parameter_choices(): # -> dict: parameter -> (what a value is called, what values there are)
     """The parameters whose values are names in a registry."""
-    from dq_workbook.faults.plant import PLANTED_KINDS
+    from dq_workbook.faults.kinds import kind_names
     from dq_workbook.faults.corruptions import CORRUPTIONS
     from dq_workbook.audits.auditors import AUDITORS
     from dq_workbook.repairs.recipes import RECIPES
@@ -127,7 +127,8 @@ def parameter_choices(): # -> dict: parameter -> (what a value is called, what v
     from dq_workbook.evaluation.metrics import METRICS
     return dict(model=('model', model_names()), models=('model', model_names()), budget=('budget', BUDGETS),
                 tool=('tool', ('auto', *AUDITORS)), recipes=('recipe', RECIPES), metric=('metric', METRICS),
-                plant=('kind of defect', PLANTED_KINDS), planted=('kind of defect', PLANTED_KINDS),
+                plant=('kind of defect', kind_names(planted=True)),
+                planted=('kind of defect', kind_names(planted=True)),
                 corruptions=('corruption', CORRUPTIONS), methods=('way of pretraining', PRETRAINING_METHODS),
                 modes=('mode of transfer', TRANSFER_MODES))
 
