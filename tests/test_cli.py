@@ -71,7 +71,8 @@ def test_version_and_no_command():
     (['sweep', 'smoke', '--engine', 'slurm'], "dq sweep: unknown engine 'slurm'"),
     (['audit', 'no/such/folder'], "dq audit: unknown data set 'no/such/folder'"),
     (['audit', 'digits', '--tool', 'opne'], "dq audit: unknown tool 'opne'; did you mean 'open'"),
-    (['experiment', 'digits', '--budget', 'smal'], "dq experiment: unknown budget 'smal'; did you mean 'small'")])
+    (['experiment', 'digits', '--budget', 'smal'],
+     "dq experiment: unknown budget 'smal'; did you mean 'small'")])
 def test_a_mistake_is_one_line_and_exit_code_two(arguments, message, capsys):
     assert cli.main(arguments) == 2
     told = capsys.readouterr()

@@ -75,7 +75,8 @@ def test_compare_takes_a_test_by_name(test):
 
 
 def test_only_the_family_is_corrected():
-    everybody, one, nobody = (compare(made_up_scores(), family=family).set_index('arm') for family in (None, ['clean'], []))
+    families = (None, ['clean'], [])
+    everybody, one, nobody = (compare(made_up_scores(), family=f).set_index('arm') for f in families)
     assert everybody.p_adjusted['clean'] == 2 * everybody.p['clean']
     assert one.p_adjusted['clean'] == one.p['clean'] and one.p_adjusted['random'] == one.p['random']
     assert nobody.p_adjusted.equals(nobody.p)

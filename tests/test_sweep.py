@@ -25,7 +25,8 @@ from dq_workbook.app.index import read_records, write_index
 from dq_workbook.app.sweep import plan_runs, sweep
 
 ROOT = Path(__file__).parent.parent
-TINY = dict(dataset='digits', limit=200, tool='open', recipes=['curated'], budget='smoke', seeds=2, peak_lr=6e-3,
+TINY = dict(dataset='digits', limit=200, tool='open', recipes=['curated'], budget='smoke', seeds=2,
+            peak_lr=6e-3,
             corrupted=0)
 TABLES = ('findings', 'scores', 'effects', 'predictions', 'ledger')
 

@@ -13,15 +13,16 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory):
     out = tmp_path_factory.mktemp('wheel')
-    subprocess.run([sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', out, ROOT],
-                   check=True, capture_output=True)
+    command = [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', out, ROOT]
+    subprocess.run(command, check=True, capture_output=True)
     return next(out.glob('*.whl'))
 
 
 def test_templates_sweeps_and_cards_travel_in_the_wheel(wheel):
     held = set(zipfile.ZipFile(wheel).namelist())
     for folder in ('templates', 'sweeps'):
-        files = {f'dq_workbook/{folder}/{path.name}' for path in (ROOT/'nbs'/folder).iterdir() if path.is_file()}
+        paths = [path for path in (ROOT/'nbs'/folder).iterdir() if path.is_file()]
+        files = {f'dq_workbook/{folder}/{path.name}' for path in paths}
         assert files and files <= held
     assert 'dq_workbook/cards.yaml' in held
 
@@ -43,7 +44,8 @@ def test_the_wheel_works_from_an_empty_folder_and_writes_only_there(wheel, tmp_p
     zipfile.ZipFile(wheel).extractall(site)
     before = sorted(site.rglob('*.py'))
     env = {key: value for key, value in os.environ.items() if key != 'DQ_HOME'} | dict(PYTHONPATH=str(site))
-    done = subprocess.run([sys.executable, '-c', WORK, str(site)], cwd=work, env=env, capture_output=True, text=True)
+    command = [sys.executable, '-c', WORK, str(site)]
+    done = subprocess.run(command, cwd=work, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert {path.name for path in work.iterdir()} <= {'runs', 'data', 'lightning_logs'}
     assert sorted(site.rglob('*.py')) == before

@@ -189,7 +189,7 @@ def near_duplicate_findings(
 ):              # -> DataFrame id, kind, score, flagged, other
     """Duplicates, leaks and label conflicts among the candidates and the images with equal pixels.
 
-    attrs['near_duplicates'] holds the number of pairs, the threshold, how many are flagged and what chance explains.
+    attrs['near_duplicates'] holds the number of pairs, the threshold, and how many are flagged, and by chance.
     """
     proposed = np.unique(np.sort(np.concatenate([exact_pairs(table), candidates]), axis=1), axis=0)
     sha, scores = table.sha.to_numpy(), np.ones(len(proposed))
@@ -199,6 +199,7 @@ def near_duplicate_findings(
     threshold = chance_threshold(evidence, null)
     scores[different] = to_score(evidence, threshold, SCORE_WIDTH)
     found = pair_findings(table, proposed, scores, scores >= 0.5)
-    found.attrs['near_duplicates'] = dict(pairs=len(proposed), threshold=threshold, flagged=int((scores >= 0.5).sum()),
+    n_flagged = int((scores >= 0.5).sum())
+    found.attrs['near_duplicates'] = dict(pairs=len(proposed), threshold=threshold, flagged=n_flagged,
                                 by_chance=float(expected_by_chance(null)(threshold)) if len(null) else 0.0)
     return found
