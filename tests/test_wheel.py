@@ -13,7 +13,8 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory):
     out = tmp_path_factory.mktemp('wheel')
-    command = [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', out, ROOT]
+    options = ['-q', '--no-deps', '--no-build-isolation', '-w', out]
+    command = [sys.executable, '-m', 'pip', 'wheel', *options, ROOT]
     subprocess.run(command, check=True, capture_output=True)
     return next(out.glob('*.whl'))
 

@@ -189,7 +189,7 @@ def near_duplicate_findings(
 ):              # -> DataFrame id, kind, score, flagged, other
     """Duplicates, leaks and label conflicts among the candidates and the images with equal pixels.
 
-    attrs['near_duplicates'] holds the number of pairs, the threshold, and how many are flagged, and by chance.
+    attrs['near_duplicates'] holds the number of pairs, the threshold, how many are flagged, and by chance.
     """
     proposed = np.unique(np.sort(np.concatenate([exact_pairs(table), candidates]), axis=1), axis=0)
     sha, scores = table.sha.to_numpy(), np.ones(len(proposed))

@@ -54,6 +54,7 @@ def add_file(
     member.size = len(raw)
     tar.addfile(member, io.BytesIO(raw))
 
+# %% ../../nbs/bench/03_scale.ipynb #4a227eaf
 def write_shards(
     images, # DatasetDict with labels
     n,      # images to write
@@ -125,7 +126,7 @@ def loader_wait(
     model=DEFAULT_MODEL, # timm model name
     budget='small',      # a key of BUDGETS
     seed=0,              # of weights, order and augmentation
-):                       # -> dict: waiting (share of the training time), decoded_per_s, trained_per_s (images)
+):                       # -> dict: waiting (share of the training time), decoded_per_s, trained_per_s
     """How long training waits for data."""
     protocol, start = frozen_protocol(budget, model, BUDGETS[budget]['size']), time.perf_counter()
     size, steps, batch = (protocol[name] for name in ('size', 'steps', 'batch'))
@@ -151,6 +152,7 @@ def measure_step(
         seconds = time.perf_counter() - start
     return answer, {f'{what}_s': seconds, f'{what}_GiB': watch.peak - base}
 
+# %% ../../nbs/bench/03_scale.ipynb #e0be05f6
 def measure_in_process(
     folder, # of shards
     kinds,  # kinds of findings that are looked for; None are all
