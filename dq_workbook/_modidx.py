@@ -9,6 +9,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'dq_workbook.app.cli': { 'dq_workbook.app.cli.audit_by_name': ('9_app/cli.html#audit_by_name', 'dq_workbook/app/cli.py'),
                                      'dq_workbook.app.cli.audit_lines': ('9_app/cli.html#audit_lines', 'dq_workbook/app/cli.py'),
                                      'dq_workbook.app.cli.list_commands': ('9_app/cli.html#list_commands', 'dq_workbook/app/cli.py'),
+                                     'dq_workbook.app.cli.load_all': ('9_app/cli.html#load_all', 'dq_workbook/app/cli.py'),
                                      'dq_workbook.app.cli.load_pair': ('9_app/cli.html#load_pair', 'dq_workbook/app/cli.py'),
                                      'dq_workbook.app.cli.main': ('9_app/cli.html#main', 'dq_workbook/app/cli.py'),
                                      'dq_workbook.app.cli.parse_options': ('9_app/cli.html#parse_options', 'dq_workbook/app/cli.py'),

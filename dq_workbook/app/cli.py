@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'parse_options', 'list_commands', 'main', 'run_grid', 'run_sweep', 'run_experiment', 'show_status',
-           'audit_lines', 'audit_by_name', 'run_audit', 'load_pair', 'run_guard', 'show_catalogue']
+           'audit_lines', 'audit_by_name', 'run_audit', 'load_all', 'load_pair', 'run_guard', 'show_catalogue']
 
 # %% ../../nbs/9_app/08_cli.ipynb #6e6f3056
 import inspect
@@ -152,22 +152,32 @@ def run_audit(
     else: print(*audit_lines(findings), sep='\n')
 
 # %% ../../nbs/9_app/08_cli.ipynb #eaf23348
+def load_all(
+    name, # name or path of images
+):        # -> Dataset of all images, whatever their split; the Path of a file that no reader of images takes
+    """Everything that a set holds."""
+    from datasets import concatenate_datasets
+    from dq_workbook.sets.load import load, locate
+    if Path(name).is_file():
+        try: locate(name)
+        except ValueError: return Path(name)
+    return concatenate_datasets(list(load(name).values()))
+
 def load_pair(
     train, # name or path of the training images
-    test,  # name or path of the test images
-):         # -> (Dataset, Dataset)
+    test,  # name or path of the test images, or of their fingerprint
+):         # -> (Dataset, Dataset or Path)
     """All images of two sets; the training and the test images of one set when it is named twice."""
-    from datasets import concatenate_datasets
     from dq_workbook.sets.load import load
-    if train == test:
-        images = load(train)
-        return images['train'], images['test']
-    return tuple(concatenate_datasets(list(load(name).values())) for name in (train, test))
+    if train != test: return load_all(train), load_all(test)
+    images = load(train)
+    return images['train'], images['test']
 
+# %% ../../nbs/9_app/08_cli.ipynb #6a4d9b1e
 @COMMANDS.add('guard')
 def run_guard(
     train:str, # folder, file or name of the training images; all of them count
-    test:str,  # folder, file or name of the test images; the same name twice takes the splits of one set
+    test:str,  # the same of the test images, or their fingerprint; one name twice takes the splits of one set
 ):             # -> exit code: 1 when a test image is among the training images
     """Print the test images that are among the training images, a line for each."""
     from dq_workbook.repairs.guard import LeakFound, guard
