@@ -3,8 +3,10 @@ SWEEP ?= default
 JOBS ?= 1
 PAPER ?= papers/defects
 
-# the first Python that is 3.11 or 3.12
-PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(if $(shell $(p) -c 'import sys, venv; print(sys.version_info[:2] in ((3, 11), (3, 12)) or "")' 2>/dev/null),$(p))))
+# the first Python of those that serve; fastdup, in an environment of its own, needs less than 3.13
+first = $(firstword $(foreach p,$(1),$(if $(shell $(p) -c 'import sys, venv; print(sys.version_info[:2] in $(2) or "")' 2>/dev/null),$(p))))
+PYTHON ?= $(call first,python3.11 python3.12 python3.13 python3,((3, 11), (3, 12), (3, 13)))
+FASTDUP_PYTHON ?= $(call first,$(PYTHON) python3.11 python3.12,((3, 11), (3, 12)))
 BIN := .venv/bin
 LOCKED := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),-r requirements.lock,)
 FASTDUP := .venv-fastdup/.installed
@@ -28,7 +30,10 @@ bench-train: setup  ## race the grid of fits against a plain Lightning loop
 bench-scale: setup  ## memory and time from ten thousand to a million images
 	$(BIN)/dq sweep bench-scale
 
-test: setup  ## sync check, notebook lessons, pytest
+lint: setup  ## ruff over notebooks, package and tests
+	$(BIN)/ruff check
+
+test: lint  ## lint, notebook lessons, pytest with the sync check
 	$(BIN)/nbdev-test --file-re '^[0-9]' --n-workers 2 nbs
 	$(BIN)/pytest
 
@@ -37,6 +42,9 @@ lab: setup  ## open the workbook in JupyterLab
 
 paper: setup  ## numbers, tables and figures from the executed runs, and the article
 	$(BIN)/python -m dq_workbook.reports.paper $(PAPER)
+
+docs: setup  ## README.md and docs/*.md from the tables in docs/results
+	$(BIN)/python -c 'from dq_workbook.reports.pages import write_pages; print(*write_pages(), sep="\n")'
 
 export: setup  ## clean the notebooks and write the package from them
 	$(BIN)/nbdev-clean && $(BIN)/nbdev-export
@@ -51,7 +59,7 @@ clean:  ## remove the environments (runs and data stay)
 	rm -rf .venv .venv-fastdup
 
 .venv/.installed: pyproject.toml requirements.lock
-	@test -n '$(PYTHON)' || { echo 'dq_workbook needs Python 3.11 or 3.12: install one, or say make PYTHON=/path/to/python3.11'; exit 1; }
+	@test -n '$(PYTHON)' || { echo 'dq_workbook needs Python 3.11, 3.12 or 3.13: install one, or say make PYTHON=/path/to/python3.11'; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install -q $(LOCKED) -e '.[dev]'
 	@$(BIN)/jupyter labextension disable '@jupyterlab/apputils-extension:announcements' >/dev/null 2>&1 || { echo 'JupyterLab could not be told to ask nobody for news and updates'; exit 1; }
@@ -60,9 +68,8 @@ clean:  ## remove the environments (runs and data stay)
 
 # fastdup needs older versions than the rest; without it the open auditor takes over and every report says so
 $(FASTDUP): requirements-fastdup.txt
-	@test -n '$(PYTHON)' || { echo 'dq_workbook needs Python 3.11 or 3.12: install one, or say make PYTHON=/path/to/python3.11'; exit 1; }
-	test -x .venv-fastdup/bin/python || $(PYTHON) -m venv .venv-fastdup
-	@.venv-fastdup/bin/pip install -q --upgrade -r requirements-fastdup.txt && touch $@ \
-	  || echo 'fastdup could not be installed; the open auditor serves in its place (tool: auto), and `make fastdup` tries again'
+	@{ test -x .venv-fastdup/bin/python || $(or $(FASTDUP_PYTHON),false) -m venv .venv-fastdup; } \
+	  && .venv-fastdup/bin/pip install -q --upgrade -r requirements-fastdup.txt && touch $@ \
+	  || echo 'fastdup could not be installed (it needs Python 3.11 or 3.12); the open auditor serves in its place (tool: auto), and `make fastdup` tries again'
 
-.PHONY: help setup sweep bench-audit bench-train bench-scale test lab paper export fastdup lock clean
+.PHONY: help setup sweep bench-audit bench-train bench-scale lint test lab paper docs export fastdup lock clean
