@@ -7,6 +7,7 @@ __all__ = ['check_choice', 'is_same', 'Registry']
 
 # %% ../../nbs/0_core/01_registry.ipynb #3f518380
 import difflib
+from dataclasses import fields, is_dataclass
 
 # %% ../../nbs/0_core/01_registry.ipynb #6bcf0b92
 def check_choice(
@@ -27,14 +28,16 @@ def check_choice(
 
 # %% ../../nbs/0_core/01_registry.ipynb #a08ea026
 def is_same(
-    old, new, # entries
-):            # -> bool, whether both are one function by name and module, or one is not in a module yet
-    """Whether an entry is another one, defined again."""
+    old, new, # entries: functions, or rows with fields
+):            # -> bool, whether both are one function by name and module, or rows of which all fields are the same
+    """Whether an entry is another one, defined again, as by a cell that is run twice."""
+    if is_dataclass(old) and type(old) is type(new):
+        return all(is_same(getattr(old, field.name), getattr(new, field.name)) for field in fields(old))
     old, new = (getattr(entry, 'func', entry) for entry in (old, new)) # of a partial, what it calls
     names = {getattr(entry, '__qualname__', None) for entry in (old, new)}
     modules = {getattr(entry, '__module__', None) for entry in (old, new)}
     named = len(names) == 1 and not names & {None, '<lambda>'}
-    return old is new or named and (len(modules) == 1 or '__main__' in modules)
+    return old is new or old == new or named and (len(modules) == 1 or '__main__' in modules)
 
 # %% ../../nbs/0_core/01_registry.ipynb #f6a82976
 class Registry(dict):
