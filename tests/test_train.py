@@ -3,7 +3,6 @@ import hashlib
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -60,6 +59,16 @@ def digests(files):
     return {file.name: (file.stat().st_mtime_ns, sha(file)) for file in files}
 
 
+def kill_all(process):
+    """Kill a process with its workers and kernels, and wait until none of them can write."""
+    with suppress(psutil.NoSuchProcess):
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        for member in family:
+            with suppress(psutil.NoSuchProcess): member.kill()
+        psutil.wait_procs(family, timeout=60)
+    process.wait()
+
+
 @contextmanager
 def begun(tmp_path, *runs):
     """A sweep whose first run has finished a fit: process, grid, folder, and a function that lists fits."""
@@ -70,19 +79,18 @@ def begun(tmp_path, *runs):
     fits = lambda: list(folder.glob('k-*/fits/*.predictions.parquet'))
     process = run_python(f'import dq_workbook as dq; dq.sweep({str(grid)!r})')
     try:
-        end = time.time() + 120
+        end = time.time() + 300
         while not fits() and time.time() < end: time.sleep(0.05)
         yield process, str(grid), folder, fits
     finally:
-        with suppress(ProcessLookupError): os.killpg(process.pid, signal.SIGKILL)
+        kill_all(process)
         shutil.rmtree(folder, ignore_errors=True)
         write_index()
 
 
 def test_a_killed_sweep_goes_on_where_it_stopped_and_ends_the_same(tmp_path):
     with begun(tmp_path, '{name: k}') as (process, grid, folder, fits):
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        kill_all(process)
         kept = digests(fits())
         assert 0 < len(kept) < 8, 'the kill came too late or too early'
         assert not any(finished_record(run) for run in folder.glob('k-*'))

@@ -81,7 +81,7 @@ def absolute_path(
     """What a data set is called wherever it is read."""
     from dq_workbook.sets.load import local_datasets
     path = Path(str(name)).expanduser()
-    if name == 'digits' or name in local_datasets() or not path.exists(): return name
+    if not name or name == 'digits' or name in local_datasets() or not path.exists(): return name
     return str(path.resolve())
 
 def absolute_paths(

@@ -108,8 +108,8 @@ def predict_probs(
     precision, # BF16 or FP32
 ):             # -> float64 array [n, classes], rows sum to one
     """Softmax outputs of the network in evaluation mode."""
-    with autocast_bfloat16(precision, device()): outputs = model_outputs(network, tensors)
-    return outputs.double().softmax(1).numpy()
+    with autocast_bfloat16(precision, device()):
+        return model_outputs(network, tensors).double().softmax(1).numpy()
 
 # %% ../../nbs/6_training/05_fit.ipynb #ab0535bc
 def prediction_table(
