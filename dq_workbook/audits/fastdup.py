@@ -64,7 +64,8 @@ def call_fastdup(
     """
     python, environment = fastdup_python(), {**os.environ, 'MPLBACKEND': 'agg'}
     if not python.exists(): raise FastdupUnavailable(FASTDUP_MISSING)
-    command = [python, fastdup_worker.__file__, str(source), str(out), search]
+    # -P: beside the worker lies this module, which bears the name of the package that it imports
+    command = [python, '-P', fastdup_worker.__file__, str(source), str(out), search]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, errors='replace')
     if done.returncode or not (Path(out)/'atrain_features.dat').exists():
         raise FastdupUnavailable(explain_failure(done.stderr + done.stdout))
