@@ -199,7 +199,7 @@ def test_fastdup_opens_no_connection_from_native_code_either(tmp_path):
     for k in range(8): Image.effect_noise((64, 64), 20 + 10 * k).save(tmp_path/'images'/f'{k}.png')
     worker = ROOT/'dq_workbook'/'audits'/'fastdup_worker.py'
     trace = ['strace', '-f', '-e', 'trace=connect,sendto', '-o', tmp_path/'calls.txt']
-    command = [fastdup_python(), worker, tmp_path/'images', tmp_path/'out', FASTDUP_SEARCH]
+    command = [fastdup_python(), '-P', worker, tmp_path/'images', tmp_path/'out', FASTDUP_SEARCH]
     subprocess.run([*trace, *command], capture_output=True)
     calls = (tmp_path/'calls.txt').read_text()
     assert 'exited with' in calls and 'AF_INET' not in calls, calls
