@@ -29,7 +29,7 @@ def check_choice(
 # %% ../../nbs/0_core/01_registry.ipynb #a08ea026
 def is_same(
     old, new, # entries: functions, or rows with fields
-):            # -> bool, whether both are one function by name and module, or rows of which all fields are the same
+):            # -> bool, whether both are one function by name and module, or rows with the same fields
     """Whether an entry is another one, defined again, as by a cell that is run twice."""
     if is_dataclass(old) and type(old) is type(new):
         return all(is_same(getattr(old, field.name), getattr(new, field.name)) for field in fields(old))
