@@ -48,6 +48,7 @@ def same_for_copies(
     stats, # DataFrame, image statistics of these images
 ):         # -> the same rows; copies with the same label share what is said of the most suspicious of them
     """Say the same of exact copies, which cross-validation puts into folds by their order."""
+    if not len(found): return found
     pictures = stats.set_index('id').loc[found.id, ['sha', 'label']].apply(tuple, axis=1).to_numpy()
     table = found.assign(picture=pictures)
     said = table.sort_values('score', ascending=False).drop_duplicates('picture').set_index('picture')
