@@ -203,7 +203,7 @@ class LeakFound(ValueError):
         first = f'training image {train!r} repeats test image {test!r}, score {score:.3f}'
         return f"{n} leak{'s' * (n > 1)}, the first: {first}"
 
-# %% ../../nbs/5_repairs/05_guard.ipynb #40029fd0
+# %% ../../nbs/5_repairs/05_guard.ipynb #de6f42dc
 def hash_leaks(
     train, # Dataset of id and image
     known, # DataFrame of `read_fingerprint`
@@ -222,6 +222,7 @@ def hash_leaks(
         parts.append(pd.DataFrame(dict(**names, score=1 - near.distance / (2 * most))))
     return pd.concat(parts, ignore_index=True)
 
+# %% ../../nbs/5_repairs/05_guard.ipynb #1e512a77
 def audit_leaks(
     train, # Dataset of id and image
     test,  # Dataset of id and image
@@ -233,7 +234,7 @@ def audit_leaks(
     found = found[found.flagged.astype(bool)]
     return found[['id', 'other', 'score']].set_axis(LEAK_COLUMNS, axis=1)
 
-# %% ../../nbs/5_repairs/05_guard.ipynb #f8fa9974
+# %% ../../nbs/5_repairs/05_guard.ipynb #aae538de
 def guard(
     train,  # DatasetDict, of which `train` or the only split counts, or Dataset
     test,   # DatasetDict, of which `test` or the only split counts, Dataset, or path of a fingerprint file
