@@ -104,6 +104,7 @@ def public_ids(
     paths = any('/' in name or '\\' in name for name in ids)
     return list(map(str, range(len(ids)))) if paths else list(ids)
 
+# %% ../../nbs/5_repairs/05_guard.ipynb #c9558230
 def fingerprint(
     test, # DatasetDict, of which `test` or the only split counts, or Dataset
     file, # file to write
@@ -136,6 +137,7 @@ def check_header(
     wanted = header['images'] - header['unreadable']
     if n_rows != wanted: raise ValueError(f'it holds {n_rows} of {wanted} images')
 
+# %% ../../nbs/5_repairs/05_guard.ipynb #93f37faa
 def read_fingerprint(
     file, # written by `fingerprint`
 ):        # -> DataFrame, a row for each readable image: id; hash, 32 bytes; quality, 0..100; pixels, text
