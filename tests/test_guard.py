@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+pytest.importorskip('pdqhash', reason='fingerprints need pdqhash')
+
 import dq_workbook as dq
 from dq_workbook.faults.copies import ALTERATIONS
 from dq_workbook.repairs.guard import MIN_QUALITY, LeakFound, hash_picture, read_fingerprint
