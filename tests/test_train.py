@@ -61,12 +61,13 @@ def digests(files):
 
 def kill_all(process):
     """Kill a process with its workers and kernels, and wait until none of them can write."""
-    with suppress(psutil.NoSuchProcess):
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        for member in family:
-            with suppress(psutil.NoSuchProcess): member.kill()
-        psutil.wait_procs(family, timeout=60)
+    if process.poll() is not None: return
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
     process.wait()
+    for member in family:
+        with suppress(psutil.NoSuchProcess): member.kill()
+    psutil.wait_procs(family, timeout=60)
 
 
 @contextmanager
