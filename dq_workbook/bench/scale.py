@@ -156,22 +156,25 @@ def measure_step(
 def measure_in_process(
     folder, # of shards
     kinds,  # kinds of findings that are looked for; None are all
+    budget, # a key of BUDGETS
 ):          # -> dict, as from `measure_size`
     """What `measure_size` does, in this process."""
     base = anonymous_memory()
     _, unpack = measure_step('unpack', lambda: load(folder), base)
     images, opened = measure_step('open', lambda: load(folder), base)
     _, audited = measure_step('audit', lambda: audit(load(folder), 'open', kinds=kinds), base)
-    waited, trained = measure_step('train', lambda: loader_wait(load(folder)['train'], on_disk=True), base)
+    train = lambda: loader_wait(load(folder)['train'], on_disk=True, budget=budget)
+    waited, trained = measure_step('train', train, base)
     n = sum(map(len, images.values()))
     return {**unpack, **opened, 'images': n, **audited, **trained, **waited,
             'unpacked_per_s': n / unpack['unpack_s'], 'audited_per_s': n / audited['audit_s']}
 
 def measure_size(
-    folder, # of shards
-    kinds,  # kinds of findings that are looked for; None are all
-):          # -> dict: images, seconds and images/s of each step, and the GiB of anonymous memory that it adds
+    folder,         # of shards
+    kinds,          # kinds of findings that are looked for; None are all
+    budget='small', # a key of BUDGETS
+):                  # -> dict: images, and of each step seconds, images/s and the GiB of memory that it adds
     """Load, audit and train in a process of its own."""
     spawn = multiprocessing.get_context('spawn')
     with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        return pool.submit(measure_in_process, folder, kinds).result()
+        return pool.submit(measure_in_process, folder, kinds, budget).result()
