@@ -1,5 +1,6 @@
 """The house is in order: notebooks and package agree, imports go downwards, a notebook stays a lesson."""
 import ast
+import importlib
 import json
 import os
 import re
@@ -229,3 +230,11 @@ def test_the_lab_asks_nobody_for_news():
     file = Path(sys.prefix)/'etc'/'jupyter'/'labconfig'/'page_config.json'
     disabled = json.loads(file.read_text())['disabledExtensions']
     assert disabled['@jupyterlab/apputils-extension:announcements'], 'make setup switches it off'
+
+
+@pytest.mark.parametrize('path', TEMPLATES + GUIDES, ids=name_of)
+def test_what_a_template_or_a_guide_imports_is_there(path):
+    tree = ast.parse('\n'.join(code_of(path)))
+    wanted = [(node.module, name.name) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+              and node.module.startswith('dq_workbook') for name in node.names]
+    assert [row for row in wanted if not hasattr(importlib.import_module(row[0]), row[1])] == []
