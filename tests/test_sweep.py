@@ -82,9 +82,10 @@ def test_a_failing_run_is_reported_and_the_exit_code_says_so(study, tmp_path):
     path.write_text(json.dumps(dict(study=study, runs=[run])))
     assert main(['sweep', str(path)]) == 1
     record = json.loads(next((ROOT/'runs'/study).glob('broken-*/run.json')).read_text())
-    assert record['status'] == 'failed' and record['error'].startswith('ValueError: digits has no column')
+    assert record['status'] == 'failed'
+    assert record['error'].startswith('ValueError: digits has none of the columns')
     page = (ROOT/'runs'/'index.html').read_text()
-    assert page.index('digits has no column') < page.find('curated against raw') % len(page)
+    assert page.index('digits has none of the columns') < page.find('curated against raw') % len(page)
 
 
 @pytest.mark.parametrize('change, message', [
