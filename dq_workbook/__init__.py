@@ -3,18 +3,19 @@
     import dq_workbook as dq
 
     images = dq.load('digits')                         # or a path, or hf://owner/name
-    findings = dq.audit(images)                        # duplicates, leaks, wrong labels, image-quality defects, outliers
+    findings = dq.audit(images)                        # duplicates, leaks, wrong labels, poor pictures, outliers
     curated, ledger = dq.curate(images, findings, 'curated')
     control = dq.random_control(images, ledger, seed=0)
     predictions = dq.fit(curated, budget='smoke')      # under the frozen protocol
-    effects = dq.compare(dq.score(predictions))        # with several arms and seeds: paired differences with intervals
+    effects = dq.compare(dq.score(predictions))        # of several arms and seeds: paired differences
     table = dq.sweep('default')                        # a grid of executed notebooks
 
 Each call is loaded when it is first used; `help(dq.audit)` says what each argument means.
 """
 import importlib
 
-from .core import project as _project # noqa: F401  tells the dependencies to send nothing, before anything imports them
+# tells the dependencies to send nothing, before anything imports them
+from .core import project as _project # noqa: F401
 
 __version__ = '0.2.0'
 
