@@ -3,7 +3,7 @@
     import dq_workbook as dq
 
     images = dq.load('digits')                         # or a path, or hf://owner/name
-    findings = dq.audit(images)                        # duplicates, leaks, wrong labels, poor pictures, outliers
+    findings = dq.audit(images)                        # duplicates, leaks, wrong labels, poor pictures
     curated, ledger = dq.curate(images, findings, 'curated')
     control = dq.random_control(images, ledger, seed=0)
     predictions = dq.fit(curated, budget='smoke')      # under the frozen protocol
