@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['ALIGN_SIDE', 'MAX_SHIFT', 'SHIFT_SPAN', 'PADDED', 'SHIFTS', 'SCALES', 'SCALE_PAIRS', 'IDENTITY', 'CENTERS',
-           'PIXEL_BASIS', 'DAMPING', 'MAX_STEP', 'GAIN_RANGE', 'to_grey', 'gradients', 'comparison_planes',
-           'shift_spectrum', 'shift_correlation', 'coarse_match', 'warp', 'scaled_spectrum', 'initial_alignment',
-           'gauss_newton_step', 'refine_alignment']
+           'PIXEL_BASIS', 'DAMPING', 'MAX_STEP', 'GAIN_RANGE', 'WINDOW_SIDES', 'FAINT_WINDOW', 'to_grey', 'gradients',
+           'comparison_planes', 'shift_spectrum', 'shift_correlation', 'coarse_match', 'warp', 'scaled_spectrum',
+           'initial_alignment', 'gauss_newton_step', 'refine_alignment', 'template_correlation', 'find_window']
 
 # %% ../../nbs/4_audits/03_alignment.ipynb #8073eb4d
 import torch
-from torch.nn.functional import affine_grid, grid_sample, pad
+from torch.nn.functional import affine_grid, grid_sample, interpolate, pad
 
 # %% ../../nbs/4_audits/03_alignment.ipynb #2013a575
 ALIGN_SIDE = 32 # pixels, side of the thumbnails that are aligned
@@ -159,3 +159,39 @@ def refine_alignment(
         step = IDENTITY + gauss_newton_step(a, *warp(b, affine))
         affine = (torch.cat([affine, last_row], 1) @ torch.cat([step, last_row], 1))[:, :2]
     return affine
+
+# %% ../../nbs/4_audits/03_alignment.ipynb #8046e184
+WINDOW_SIDES = (26, 22, 19, 16, 13) # pixels, sides of the templates: 80 to 40 % of the picture
+FAINT_WINDOW = 300.                 # squared grey levels: a window with fainter gradients matches nothing
+
+def template_correlation(
+    a,    # float tensor [n, 2, 32, 32], gradients
+    b,    # float tensor [n, 1, 32, 32], grey pictures
+    side, # pixels
+):        # -> float tensor [n, 33 - side, 33 - side], -1..1, at each place of the window in `a`
+    """Normalized cross-correlation of the gradients of `b`, made smaller, with every window of `a`."""
+    small = gradients(interpolate(b, (side, side), mode='bilinear', antialias=True))
+    small = small * pad(torch.ones(side - 2, side - 2), (1, 1, 1, 1)) # the outermost gradients are half known
+    product = torch.fft.irfft2((torch.fft.rfft2(a) * torch.fft.rfft2(small, s=a.shape[2:]).conj()).sum(1))
+    integral = pad(a.square().sum(1).cumsum(1).cumsum(2), (1, 0, 1, 0))
+    first, last = slice(1, ALIGN_SIDE + 2 - side), slice(side - 1, ALIGN_SIDE)
+    above, whole = integral[:, first], integral[:, last]
+    energy = (whole - above)[:, :, last] - (whole - above)[:, :, first]
+    places = ALIGN_SIDE + 1 - side
+    both = energy * small.square().sum((1, 2, 3))[:, None, None]
+    return product[:, :places, :places] / both.clamp_min(0).sqrt().clamp_min(FAINT_WINDOW)
+
+def find_window(
+    a, b, # float tensors [n, c, 32, 32]
+):        # -> (float tensor [n], -1..1, correlation; float tensor [n, 2, 3], as `initial_alignment`)
+    """Where in the first picture the second one is a window."""
+    (a, b), found = (gradients(a), to_grey(b)), []
+    for side in WINDOW_SIDES:
+        best, place = template_correlation(a, b, side).flatten(1).max(1)
+        corner = torch.stack([place % (ALIGN_SIDE + 1 - side), place // (ALIGN_SIDE + 1 - side)], 1)
+        scale = ALIGN_SIDE / side
+        shift = (scale - 1 - 2 * corner / side)[:, :, None] # from the corner, in coordinates -1..1
+        found.append((best, torch.cat([scale * torch.eye(2).expand(len(b), 2, 2), shift], 2)))
+    correlation, affine = (torch.stack(parts) for parts in zip(*found))
+    best, which = correlation.max(0)
+    return best, affine[which, torch.arange(len(which))]

@@ -9,7 +9,7 @@ __all__ = ['AUDITORS', 'audit_open', 'resolve_auditor', 'audit']
 from pathlib import Path
 
 from ..core.registry import Registry, check_choice
-from ..core.tables import TABLES
+from ..core.tables import FINDING_COLUMNS
 from ..faults.kinds import kind_names
 from .image_stats import image_stats
 from .embed import LAST_LAYER, embed
@@ -70,4 +70,4 @@ def audit(
     found = AUDITORS[tool](images, kinds, seed, out)
     found.insert(0, 'dataset', dataset)
     order = dict(by=['kind', 'score', 'id'], ascending=[True, False, True])
-    return found[TABLES['findings']].sort_values(**order, ignore_index=True) # keeps attrs
+    return found[FINDING_COLUMNS].sort_values(**order, ignore_index=True) # keeps attrs

@@ -10,7 +10,7 @@ __all__ = ['N_NEIGHBORS', 'N_MIRRORED', 'candidate_pairs', 'needs_embedding', 's
 import numpy as np
 import pandas as pd
 
-from ..core.tables import TABLES
+from ..core.tables import FINDING_COLUMNS
 from ..sets.images import image_bytes
 from ..faults.kinds import kind_names
 from .neighbors import (
@@ -102,8 +102,7 @@ def concat_findings(
 ):         # -> findings without the column dataset; attrs of the parts are kept
     """Put findings together."""
     found = pd.concat([part for part in parts if len(part)], ignore_index=True)
-    columns = [column for column in TABLES['findings'] if column != 'dataset']
-    found = found[found.kind.isin(kinds)].reindex(columns=columns)
+    found = found[found.kind.isin(kinds)].reindex(columns=FINDING_COLUMNS[1:])
     found['tool'] = found.tool.astype(object).fillna(tool)
     found['flagged'], found['suggested'] = found.flagged.astype(bool), found.suggested.astype(float)
     found.attrs = {key: value for part in parts for key, value in part.attrs.items()}

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['PATCH_SIDE', 'PATCH_SHOWN', 'FAINT_ENERGY', 'MATCH_COLUMNS', 'MATCH_LAG', 'TINT_UNIT', 'MIN_FIRST_MATCH', 'WINDOWS',
-           'MATCH_BATCH', 'UNALIGNED', 'masked_correlation', 'to_patches', 'patch_agreement', 'tint_difference',
-           'compare_aligned', 'match_score', 'window_mask', 'window_penalty', 'match_windows', 'unaligned_score',
-           'thumb_tensor', 'match_batch', 'match_pairs']
+           'MATCH_BATCH', 'UNALIGNED', 'MIN_WINDOW_MATCH', 'COPY_AGREEMENT', 'masked_correlation', 'to_patches',
+           'patch_agreement', 'tint_difference', 'map_stretch', 'compare_aligned', 'match_score', 'window_mask',
+           'window_penalty', 'match_windows', 'unaligned_score', 'thumb_tensor', 'match_batch', 'match_pairs',
+           'match_crop_batch', 'match_crops', 'agreement']
 
 # %% ../../nbs/4_audits/04_matching.ipynb #ea9f803d
 import numpy as np
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from ..core.parallel import map_threads
 from .alignment import (
-    ALIGN_SIDE, coarse_match, gradients, initial_alignment, refine_alignment, to_grey, warp)
+    ALIGN_SIDE, coarse_match, find_window, gradients, initial_alignment, refine_alignment, to_grey, warp)
 
 # %% ../../nbs/4_audits/04_matching.ipynb #9c78659a
 PATCH_SIDE   = 8    # pixels, side of a patch; 16 patches in a thumbnail
@@ -69,6 +70,14 @@ MATCH_COLUMNS = ('slope', 'quarter', 'stretch', 'turn', 'zoom', 'light', 'tint',
 MATCH_LAG     = 0.25 # correlation by which the coarse match of a crop may fall behind that of the gradients
 TINT_UNIT     = 60   # grey levels of tint that cost as much as a stretch of the whole side
 
+def map_stretch(
+    affine, # float tensor [n, 2, 3]
+):          # -> float tensor [n], share of the side
+    """How far a map, or its inverse where that is nearer, is from leaving everything in its place."""
+    forth, same = affine[:, :, :2], torch.eye(2)
+    back = torch.linalg.inv_ex(forth).inverse
+    return torch.fmin(*((part - same).abs().amax((1, 2)) for part in (forth, back)))
+
 def compare_aligned(
     a, b,   # float tensors [n, 3, 32, 32]
     affine, # float tensor [n, 2, 3] from `refine_alignment`
@@ -83,7 +92,7 @@ def compare_aligned(
     rotation = torch.atan2(affine[:, 1, 0] - affine[:, 0, 1], affine[:, 0, 0] + affine[:, 1, 1])
     return dict(slope=masked_correlation(gradients(a), gradients(warped), inside),
                 quarter=patch_agreement(a, warped, inside),
-                stretch=(affine[:, :, :2] - torch.eye(2)).abs().amax((1, 2)),
+                stretch=map_stretch(affine),
                 turn=torch.rad2deg(rotation), zoom=torch.linalg.det(affine[:, :, :2]).abs().sqrt(),
                 light=offset.mean(1), tint=tint_difference(a, warped, inside), overlap=inside.mean((1, 2, 3)))
 
@@ -193,3 +202,46 @@ def match_pairs(
     fitted = match_score(first, table.slope, table.quarter, table.stretch, table.tint)
     table['fitted'] = fitted.fillna(table['first'] - UNALIGNED)
     return table.assign(evidence=np.fmax(table.fitted, table.as_they_lie))
+
+# %% ../../nbs/4_audits/04_matching.ipynb #39a973e6
+MIN_WINDOW_MATCH = 0.7 # correlation of a window from which a pair is aligned
+
+@torch.inference_mode()
+def match_crop_batch(
+    thumbs, # uint8 array [n, 32, 32, 3]
+    pairs,  # int array [m, 2]
+):          # -> float32 array [m, 8], MATCH_COLUMNS; NaN where neither is a window of the other
+    """Compare a batch of pairs as a picture and its crop."""
+    one, two = (thumb_tensor(thumbs[rows]) for rows in pairs.T)
+    (forth, affine), (back, back_affine) = find_window(one, two), find_window(two, one)
+    swapped = back > forth
+    good = (torch.maximum(forth, back) >= MIN_WINDOW_MATCH).nonzero()[:, 0]
+    table = torch.full((len(pairs), len(MATCH_COLUMNS)), torch.nan)
+    if not len(good): return table.numpy()
+    choose = lambda yes, no: torch.where(swapped.view(-1, *[1] * (no.dim() - 1)), yes, no)[good]
+    whole, part = choose(two, one), choose(one, two)
+    measures = compare_aligned(whole, part, refine_alignment(whole, part, choose(back_affine, affine)))
+    table[good] = torch.stack([measures[column] for column in MATCH_COLUMNS], 1)
+    return table.numpy()
+
+def match_crops(
+    thumbs, # uint8 array [n, 32, 32, 3]
+    pairs,  # int array [m, 2] of rows
+):          # -> DataFrame, one row a pair: MATCH_COLUMNS and evidence, -1 where neither is in the other
+    """How surely one image is a part of the other."""
+    parts = [pairs[start:start + MATCH_BATCH] for start in range(0, len(pairs), MATCH_BATCH)]
+    tables = list(map_threads(lambda part: match_crop_batch(thumbs, part), parts))
+    values = np.concatenate(tables) if tables else np.zeros((0, len(MATCH_COLUMNS)), 'float32')
+    table = pd.DataFrame(values, columns=list(MATCH_COLUMNS))
+    evidence = match_score(table.slope - MATCH_LAG, table.slope, table.quarter, table.stretch, table.tint)
+    return table.assign(evidence=evidence.fillna(-1))
+
+# %% ../../nbs/4_audits/04_matching.ipynb #9f35f19f
+COPY_AGREEMENT = 0.9 # agreement from which a near duplicate is called a copy
+
+def agreement(
+    matches, # DataFrame from `match_pairs` or `match_crops`
+):           # -> float array, at most 1; -1 where a pair was not compared
+    """How well the gradients and the patches of two pictures agree, aligned or through a window."""
+    aligned = (3 * matches.slope + 2 * matches.quarter) / 5
+    return np.fmax(aligned, matches.get('as_they_lie', aligned)).fillna(-1).to_numpy()

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FULL_VECTORS_UP_TO', 'EXACT_SEARCH_UP_TO', 'PCA_DIM', 'N_PROBE', 'BLOCK_ROWS', 'unit_rows', 'thumb_vectors',
-           'mirrored_thumb_vectors', 'row_dots', 'as_float32', 'fit_pca', 'build_index', 'search_neighbors',
-           'nearest_neighbors', 'neighbor_pairs']
+           'mirrored_thumb_vectors', 'row_dots', 'as_float32', 'fit_pca', 'build_index', 'query_neighbors',
+           'search_neighbors', 'nearest_neighbors', 'neighbor_pairs']
 
 # %% ../../nbs/4_audits/02_neighbors.ipynb #a42cf50d
 import faiss
@@ -82,6 +82,16 @@ def build_index(
     return index, reduce
 
 # %% ../../nbs/4_audits/02_neighbors.ipynb #c2c8aebe
+def query_neighbors(
+    index_and_reduce,   # (faiss index, function) from `build_index`
+    queries,            # array [q, ...], like the rows of the index
+    k,                  # neighbours of each query, at most the rows of the index
+    prepare=as_float32, # function that turns queries into a float32 array [q, d], rows of length one
+):                      # -> int array [q, k], the nearest rows, nearest first; -1 for none
+    """The nearest rows of an index to each query."""
+    index, reduce = index_and_reduce
+    return index.search(reduce(prepare(queries)), k)[1]
+
 def search_neighbors(
     index_and_reduce,   # (faiss index, function) from `build_index`
     rows,               # array [n, ...], those that are in the index, perhaps mapped from a file
@@ -89,10 +99,10 @@ def search_neighbors(
     prepare=as_float32, # function that turns a block of rows into a float32 array [b, d], rows of length one
 ):                      # -> int array [n, at most k], the nearest other rows, nearest first; -1 for none
     """The nearest neighbours of every row in an index."""
-    (index, reduce), found = index_and_reduce, []
+    found = []
     for start in range(0, len(rows), BLOCK_ROWS):
-        queries = reduce(prepare(rows[start:start + BLOCK_ROWS]))
-        neighbors = index.search(queries, min(k + 1, len(rows)))[1]
+        block = rows[start:start + BLOCK_ROWS]
+        neighbors = query_neighbors(index_and_reduce, block, min(k + 1, len(rows)), prepare)
         is_itself = neighbors == np.arange(start, start + len(neighbors))[:, None]
         is_itself[~is_itself.any(1), -1] = True # a row that many others equal may not find itself
         found.append(neighbors[~is_itself].reshape(len(neighbors), -1))

@@ -58,12 +58,13 @@ def leak_copy(
     return alter_copy(raw, severity - 1, random) if severity > 1 else raw
 
 # %% ../../nbs/3_faults/03_copies.ipynb #064cb3a0
-SAME_PICTURE = ('exact_duplicate', 'near_duplicate') # either may be told as the other
+SAME_PICTURE = ('exact_duplicate', 'near_duplicate', 'same_scene') # each may be told as another
 
 add_kind('exact_duplicate', 'the same pixels twice', 'pair', adds_row=True,
          found_as=SAME_PICTURE, stream=5, draw='pair')
 add_kind('near_duplicate', 'the same picture, altered', 'pair', plant=alter_copy, adds_row=True,
          found_as=SAME_PICTURE, stream=6, draw='pair')
+add_kind('same_scene', 'another picture of the same scene', 'pair', found_as=SAME_PICTURE, draw='pair')
 add_kind('leak', 'a test image that stands in another split, too', 'pair', plant=leak_copy, adds_row=True,
          source='test', severities=(0, 1, 2, 3), stream=7, draw='pair')
 add_kind('label_conflict', 'the same picture under two labels', 'pair', adds_row=True, relabels=True,
