@@ -71,6 +71,6 @@ clean:  ## remove the environments (runs and data stay)
 $(FASTDUP): requirements-fastdup.txt
 	@{ test -x .venv-fastdup/bin/python || $(or $(FASTDUP_PYTHON),false) -m venv .venv-fastdup; } \
 	  && .venv-fastdup/bin/pip install -q --upgrade -r requirements-fastdup.txt && touch $@ \
-	  || echo 'fastdup could not be installed (it needs Python 3.11 or 3.12); the open auditor serves in its place (tool: auto), and `make fastdup` tries again'
+	  || echo 'fastdup could not be installed (it needs Python 3.11 or 3.12); the open auditor, the default, does without it, and `make fastdup` tries again'
 
 .PHONY: help setup sweep bench-audit bench-train bench-scale lint test lab paper docs export fastdup lock clean

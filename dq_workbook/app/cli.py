@@ -141,7 +141,7 @@ def audit_by_name(
 @COMMANDS.add('audit')
 def run_audit(
     dataset:str,     # folder or file of images, hf://owner/name, or a name in the catalogue
-    tool:str='open', # open, fastdup, or auto: fastdup where it runs
+    tool:str='open', # open, or fastdup where it runs
     json:bool=False, # print one JSON object with the list `findings`, the flagged rows
     out:str=None,    # folder for findings.parquet, all rows, and findings.csv, the flagged ones
 ):                   # -> None

@@ -181,6 +181,7 @@ def template_correlation(
     both = energy * small.square().sum((1, 2, 3))[:, None, None]
     return product[:, :places, :places] / both.clamp_min(0).sqrt().clamp_min(FAINT_WINDOW)
 
+# %% ../../nbs/4_audits/03_alignment.ipynb #2189750d
 def find_window(
     a, b, # float tensors [n, c, 32, 32]
 ):        # -> (float tensor [n], -1..1, correlation; float tensor [n, 2, 3], as `initial_alignment`)

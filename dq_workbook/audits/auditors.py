@@ -38,22 +38,21 @@ AUDITORS.add('fastdup', audit_fastdup)
 def resolve_auditor(
     tool, # auto, or a key of AUDITORS
 ):        # -> (a key of AUDITORS, sentence that says why)
-    """Choose the auditor.
+    """Choose the auditor; the same on every machine.
 
     Raises FastdupUnavailable for `fastdup` where it can't run, and ValueError for an unknown tool.
     """
     check_choice(tool, ('auto', *AUDITORS), 'tool')
-    if tool not in ('auto', 'fastdup'): return tool, f'The {tool} auditor was asked for.'
+    if tool == 'auto': return 'open', 'The default; fastdup runs where `tool: fastdup` asks for it.'
+    if tool != 'fastdup': return tool, f'The {tool} auditor was asked for.'
     works, why = fastdup_available()
-    asked = ' and was asked for.' if tool == 'fastdup' else '; `tool: auto` prefers it.'
-    if works: return 'fastdup', f'{why} runs here{asked}'
-    if tool == 'fastdup': raise FastdupUnavailable(why)
-    return 'open', f'The open auditor ran instead of fastdup: {why}.'
+    if not works: raise FastdupUnavailable(why)
+    return 'fastdup', f'{why} runs here and was asked for.'
 
 # %% ../../nbs/4_audits/13_auditors.ipynb #e35e3f02
 def audit(
     images,      # DatasetDict
-    tool='open', # open, fastdup, or auto: fastdup where it runs
+    tool='open', # a key of AUDITORS, or auto, which is open
     kinds=None,  # list of kinds; None is all
     seed=0,      # of the folds
     out=None,    # folder where native outputs are kept

@@ -1,0 +1,123 @@
+"""Near duplicates: pictures that stand in a set many times, and flags that stay when the set changes."""
+
+import numpy as np
+import pytest
+from datasets import ClassLabel, DatasetDict, Features, Value
+from datasets import Image as ImageFeature
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+
+from dq_workbook.sets.dataset import from_columns
+from dq_workbook.sets.images import encode_image, image_bytes
+from dq_workbook.sets.load import load
+from dq_workbook.audits import near_duplicates
+from dq_workbook.audits.auditors import audit
+from dq_workbook.faults.plant import plant_alterations
+from dq_workbook.repairs.groups import groups
+
+FEATURES = Features(id=Value('string'), image=ImageFeature(), label=ClassLabel(names=['picture']))
+PAIRS = ['exact_duplicate', 'near_duplicate', 'same_scene']
+
+
+def pictures(n, seed=0):
+    """Pictures of coloured shapes before a coloured sky, no two alike."""
+    random = np.random.default_rng(seed)
+    color = lambda: tuple(random.integers(0, 256, 3).tolist())
+    for _ in range(n):
+        sky = random.integers(60, 200, (2, 2, 3)).astype('uint8')
+        picture = Image.fromarray(sky).resize((96, 96), Image.Resampling.BICUBIC)
+        draw = ImageDraw.Draw(picture)
+        for _ in range(12):
+            left, top, width, height = (*random.integers(-10, 90, 2), *random.integers(8, 45, 2))
+            shape = draw.ellipse if random.random() < 0.5 else draw.rectangle
+            shape([*map(int, (left, top, left + width, top + height))], fill=color(), outline=color())
+        yield picture
+
+
+def make_set(rows):
+    """A training set of (id, picture)."""
+    ids, images = zip(*rows)
+    raw = [encode_image(picture, 'PNG') for picture in images]
+    columns = dict(id=list(ids), image=raw, label=[0] * len(ids))
+    return DatasetDict(train=from_columns(columns, FEATURES))
+
+
+def flagged(images):
+    found = audit(images, kinds=PAIRS)
+    return found[found.flagged]
+
+
+def source(name): return name.split('-')[1]
+
+
+@pytest.mark.parametrize('n_groups', [0, 20, 60])
+def test_however_many_pictures_stand_five_times_all_copies_are_found(n_groups):
+    photos = list(pictures(300))
+    rows = [(f'photo-{k}', picture) for k, picture in enumerate(photos)]
+    rows += [(f'mirror-{k}', ImageOps.mirror(photos[k])) for k in range(30)]
+    rows += [(f'again{j}-{k}', ImageEnhance.Brightness(photos[k]).enhance(1 + 0.03 * (j + 1)))
+             for k in range(300 - n_groups, 300) for j in range(4)]
+    pairs = flagged(make_set(rows))
+    right = [source(a) == source(b) for a, b in zip(pairs.id, pairs.other)]
+    joined = {*pairs.id[right], *pairs.other[right]}
+    missed = [name for name, _ in rows if not name.startswith('photo') and name not in joined]
+    assert missed == [] and all(right)
+
+
+def test_a_group_of_which_an_image_knows_only_its_copies_is_held_against_rivals_outside():
+    photos = list(pictures(100))
+    rows = [(f'photo-{k}', picture) for k, picture in enumerate(photos)]
+    rows += [(f'again{j}-0', ImageEnhance.Brightness(photos[0]).enhance(1 + 0.01 * j)) for j in range(1, 25)]
+    pairs = flagged(make_set(rows))
+    assert {*pairs.id, *pairs.other} == {'photo-0', *(f'again{j}-0' for j in range(1, 25))}
+
+
+def test_twenty_versions_of_one_picture_are_a_set_of_copies():
+    photo, *others = pictures(11)
+    versions = dict(mirror=ImageOps.mirror(photo), half=photo.resize((48, 48)),
+                    dark=ImageEnhance.Brightness(photo).enhance(0.7), crop=photo.crop((5, 5, 90, 90)))
+    rows = [('photo-0', photo), *((f'{name}-0', picture) for name, picture in versions.items())]
+    rows += [(f'other-{k}', picture) for k, picture in enumerate(others, 1)]
+    pairs = flagged(make_set(rows))
+    assert {*pairs.id, *pairs.other} == {'photo-0', *(f'{name}-0' for name in versions)}
+
+
+# Stability: what is said of an image hardly depends on the rest
+
+@pytest.fixture(scope='module')
+def altered():
+    """Digits, the densest set, with fifty copies of each of four kinds."""
+    names = ['mirror', 'JPEG 30', 'darker 30 %', 'brighter 30 %']
+    return plant_alterations(load('digits'), 50, seed=3, names=names)[0]
+
+
+def same_flags(one, other, ids):
+    """The share of pairs within ids that are flagged once only, of those flagged at all."""
+    known = lambda found: {frozenset(pair) for pair in zip(found.id, found.other) if set(pair) <= ids}
+    return len(known(one) ^ known(other)) / max(1, len(known(one) | known(other)))
+
+
+def test_flags_stay_when_a_twentieth_is_dropped_or_foreign_images_come(altered):
+    train, random = altered['train'], np.random.default_rng(0)
+    before, ids = flagged(altered), set(train['id'])
+    kept = train.select(np.sort(random.permutation(len(train))[:int(0.95 * len(train))]))
+    assert same_flags(before, flagged(DatasetDict(altered, train=kept)), set(kept['id'])) <= 0.05
+    strange = [(f'foreign-{k}', picture) for k, picture in enumerate(pictures(300, seed=9))]
+    foreign = make_set(strange)['train']
+    columns = {name: [*train[name][:], *foreign[name][:]] for name in ('id', 'label')}
+    raw = [*image_bytes(train), *image_bytes(foreign)]
+    both = from_columns(dict(columns, image=raw), train.features)
+    assert same_flags(before, flagged(DatasetDict(altered, train=both)), ids) <= 0.05
+
+
+def test_flags_stay_when_the_embedding_differs_a_little(altered, monkeypatch):
+    before, judge = flagged(altered), near_duplicates.compare_pairs
+    def shaken(thumbs, vectors, pairs):
+        noisy = np.asarray(vectors, 'float32') + np.random.default_rng(1).normal(0, 0.003, vectors.shape)
+        return judge(thumbs, noisy / np.linalg.norm(noisy, axis=1, keepdims=True), pairs)
+    monkeypatch.setattr(near_duplicates, 'compare_pairs', shaken)
+    assert same_flags(before, flagged(altered), set(altered['train']['id'])) <= 0.05
+
+
+def test_copies_are_joined_and_scenes_are_not_dropped(altered):
+    joined = groups(audit(altered, kinds=PAIRS))
+    assert joined.value_counts().max() <= 4
