@@ -161,8 +161,8 @@ def refine_alignment(
     return affine
 
 # %% ../../nbs/4_audits/03_alignment.ipynb #8046e184
-WINDOW_SIDES = (26, 22, 19, 16, 13) # pixels, sides of the templates: 80 to 40 % of the picture
-FAINT_WINDOW = 300.                 # squared grey levels: a window with fainter gradients matches nothing
+WINDOW_SIDES = (23, 19, 16, 13) # pixels, sides of the templates: 70 to 40 % of the picture
+FAINT_WINDOW = 300.             # squared grey levels: a window with fainter gradients matches nothing
 
 def template_correlation(
     a,    # float tensor [n, 2, 32, 32], gradients

@@ -60,7 +60,7 @@ def pair_findings(
     return pd.concat([found[within | in_train], conflicts], ignore_index=True)
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #f722011a
-N_COMPARED       = 8      # best guesses of each image that are compared
+N_COMPARED       = 6      # best guesses of each image that are compared
 EMBEDDING_WEIGHT = 1.5    # of the cosine of the embeddings, next to the correlation of the thumbnails
 PAIRS_AT_ONCE    = 32_768 # pairs for which each image is prepared once
 THREAD_PARTS     = 32     # parts into which these are cut for the threads
