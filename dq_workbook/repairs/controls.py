@@ -35,16 +35,24 @@ def make_arms(
     images,   # DatasetDict
     findings, # findings table
     recipes,  # list of recipe names
+    precision=None, # DataFrame from `measure_precision`; None measures it for each recipe
 ):            # -> (arms: name -> DatasetDict or function of the seed; ledger with a column arm; sizes)
-    """Everything that is to be trained."""
+    """Everything that is to be trained.
+
+    `sizes` has a row an arm; review are the images left to people, wrong the changes expected to be wrong.
+    """
     arms, ledgers, n = {'raw': images}, [], len(images['train'])
     sizes = [dict(arm='raw', images=n, dropped=0, relabelled=0)]
     for recipe in recipes:
-        arms[recipe], ledger = curate(images, findings, recipe)
+        arms[recipe], ledger = curate(images, findings, recipe, precision=precision)
         ledgers.append(ledger.assign(arm=recipe))
+        review, (wrong, low, high) = ledger.attrs['review'], ledger.attrs['expected_wrong']
+        doubts = dict(review=len(review), wrong=wrong, wrong_low=low, wrong_high=high)
         dropped = int((ledger.action == 'drop').sum())
-        sizes.append(dict(arm=recipe, images=n - dropped, dropped=dropped, relabelled=len(ledger) - dropped))
+        counts = dict(images=n - dropped, dropped=dropped, relabelled=len(ledger) - dropped)
+        sizes.append(dict(arm=recipe) | counts | doubts)
         if not dropped: continue
         arms[f'random:{recipe}'] = partial(random_control, images, ledger)
         sizes.append(dict(arm=f'random:{recipe}', images=n - dropped, dropped=dropped, relabelled=0))
+    for ledger in ledgers: ledger.attrs = {} # each recipe has its own
     return arms, pd.concat(ledgers, ignore_index=True), pd.DataFrame(sizes).set_index('arm')

@@ -30,4 +30,4 @@ def decontaminate(
     tests = [pictures_only(images['test'], f'{name}:') for name, images in benchmarks.items()]
     train, test = pictures_only(corpus['train']), datasets.concatenate_datasets(tests)
     both = datasets.DatasetDict(train=train, test=test)
-    return curate(corpus, audit(both, tool=tool, kinds=['leak'], seed=seed), 'leak_free')
+    return curate(corpus, audit(both, tool=tool, kinds=['leak'], seed=seed), 'leak_free', drop_from=0)

@@ -89,10 +89,11 @@ def truncated_scale(
     excess, # float array, 0..limit
     limit,  # number
 ):          # -> float in SCALE_RANGE, the most likely scale of an exponential that is cut off at the limit
-    """Maximum likelihood for a truncated exponential, whose mean is scale - limit / (exp(limit / scale) - 1)."""
+    """Maximum likelihood of the exponential whose mean is scale - limit / (exp(limit / scale) - 1)."""
     mean = lambda scale: scale - limit / np.expm1(limit / scale)
     return min(np.linspace(*SCALE_RANGE, 111), key=lambda scale: abs(mean(scale) - excess.mean()))
 
+# %% ../../nbs/1_stats/07_persistence.ipynb #71718228
 def decoy_tail(
     decoys, # float array, normalized spacings; NaN for none
 ):          # -> (start, scale) of the exponential tail that holds a tenth of them

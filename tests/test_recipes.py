@@ -1,0 +1,53 @@
+"""Recipes do no harm: what they change is measured on the very set, and wrong labels never become more."""
+
+import pytest
+
+from dq_workbook.sets.load import load
+from dq_workbook.faults.plant import plant
+from dq_workbook.audits.auditors import audit
+from dq_workbook.audits.flag_precision import measure_precision
+from dq_workbook.repairs.recipes import curate
+
+LEAST_FALL = {0: 0, 0.02: 0, 0.1: 0.4, 0.4: 0.4} # share of wrong labels -> by what share they have to fall
+
+
+@pytest.fixture(scope='module', params=LEAST_FALL)
+def noisy(request):
+    """Digits with a share of wrong labels, their findings, and how often these are right."""
+    digits = load('digits')
+    images = plant(digits, 'label_error', request.param, seed=11)[0] if request.param else digits
+    findings = audit(images, kinds=['label_error'])
+    return request.param, digits, images, findings, measure_precision(images, findings, ['label_error'])
+
+
+def labels(images): return dict(zip(images['train']['id'], images['train']['label']))
+
+
+@pytest.mark.parametrize('recipe', ['relabel', 'drop_label_errors', 'curated'])
+def test_a_recipe_never_leaves_more_wrong_labels(noisy, recipe):
+    share, digits, images, findings, precision = noisy
+    right, before = labels(digits), labels(images)
+    repaired, ledger = curate(images, findings, recipe, precision=precision)
+    wrong_before = sum(before[i] != right[i] for i in before)
+    wrong_after = sum(label != right[i] for i, label in labels(repaired).items())
+    assert wrong_after <= wrong_before and (share or len(ledger) <= 0.01 * len(before))
+    if recipe != 'relabel': assert wrong_after <= (1 - LEAST_FALL[share]) * wrong_before
+    assert set(ledger.attrs['review']).isdisjoint(ledger.id)
+    _, low, high = ledger.attrs['expected_wrong']
+    assert low <= high <= len(ledger) + 1e-9
+
+
+def test_the_share_of_wrong_labels_is_found(noisy):
+    share, _, _, _, precision = noisy
+    row = precision[precision.kind == 'label_error'].iloc[0]
+    assert row.prevalence_low - 0.01 <= share <= row.prevalence_high + 0.01
+
+
+def test_a_rare_class_keeps_half_of_its_labels(noisy):
+    _, _, images, findings, _ = noisy
+    rare = images['train'].filter(lambda row: row['label'] == 0)['id'][:6]
+    others = images['train'].filter(lambda row: row['label'] != 0)['id'][:]
+    few = images['train'].filter(lambda row: row['id'] in {*rare, *others[:300]})
+    accused = findings.head(6).assign(id=rare, kind='label_error', flagged=True, suggested=1.0, tool='hand')
+    ledger = curate({'train': few, 'test': images['test']}, accused, 'relabel')[1]
+    assert len(ledger) == 3
