@@ -24,6 +24,9 @@ sweep: setup  ## run a grid of executed notebooks: make sweep SWEEP=cifar10
 bench-audit: setup  ## measure the auditors on known near duplicates, wrong labels, planted defects and time
 	$(BIN)/dq sweep bench-audit
 
+bench-unseen: setup  ## repeated pictures, recipes under label noise, known groups: is the audit right anywhere?
+	$(BIN)/dq sweep bench-unseen
+
 bench-train: setup  ## race the grid of fits against a plain Lightning loop
 	$(BIN)/dq sweep bench-train
 
@@ -42,6 +45,9 @@ lab: setup  ## open the workbook in JupyterLab
 
 paper: setup  ## numbers, tables and figures from the executed runs, and the article
 	$(BIN)/python -m dq_workbook.reports.paper $(PAPER)
+
+results: setup  ## write down in docs/results what the newest runs of a sweep gave: make results SWEEP=default
+	$(BIN)/python -c 'from dq_workbook.reports.pages import collect; print(collect("$(SWEEP)"))'
 
 docs: setup  ## README.md and docs/*.md from the tables in docs/results
 	$(BIN)/python -c 'from dq_workbook.reports.pages import write_pages; print(*write_pages(), sep="\n")'
@@ -73,4 +79,4 @@ $(FASTDUP): requirements-fastdup.txt
 	  && .venv-fastdup/bin/pip install -q --upgrade -r requirements-fastdup.txt && touch $@ \
 	  || echo 'fastdup could not be installed (it needs Python 3.11 or 3.12); the open auditor, the default, does without it, and `make fastdup` tries again'
 
-.PHONY: help setup sweep bench-audit bench-train bench-scale lint test lab paper docs export fastdup lock clean
+.PHONY: help setup sweep bench-audit bench-unseen bench-train bench-scale lint test lab paper results docs export fastdup lock clean
