@@ -127,7 +127,7 @@ def gap_threshold(
     np.maximum.at(best, pairs.ravel(), np.repeat(gaps, 2))
     (start, scale), n_flagged = tail, np.arange(1, n_images + 1)
     needed = start + scale * np.log(n_images * TAIL_SHARE / (fdr * n_flagged)) # expected_false is fdr * n
-    needed = np.maximum(needed, PRIOR_TAIL[0])
+    needed = np.maximum(needed, start)
     good = np.flatnonzero(np.sort(best)[::-1] >= needed)
     return float(needed[good[-1] if len(good) else 0])
 
