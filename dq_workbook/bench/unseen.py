@@ -48,6 +48,7 @@ def repeat_pictures(
     truth = pd.DataFrame(added, columns=['id', 'other', 'how'])
     return DatasetDict(train=append_rows(train, rows) if rows else train), truth
 
+# %% ../../nbs/bench/04_unseen.ipynb #4253984f
 def bench_repeats(
     images, # DatasetDict
     seed,   # of the choice and the audit
