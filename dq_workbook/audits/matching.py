@@ -23,7 +23,7 @@ from .alignment import (
 PATCH_SIDE   = 8    # pixels, side of a patch; 16 patches in a thumbnail
 PATCH_SHOWN  = 0.5  # share of a patch that both pictures have to show, else it is left out
 FAINT_ENERGY = 300. # squared grey levels, added to both sides of the fraction: two flat patches agree
-GREY_CHROMA  = 3.   # grey levels of colour below which a picture is grey
+GREY_CHROMA  = 3.   # grey levels of colour below which a picture is grey, of detail below which it is flat
 
 def masked_correlation(
     a, b,       # float tensors [..., c, h, w]
@@ -66,7 +66,9 @@ def tint_difference(
     colors = (to_patches(side * inside).sum((3, 4)) / shown for side in (a, b))
     one, two = (color - color.mean(2, keepdim=True) for color in colors)
     size = lambda chroma: chroma.abs().amax(2).square().mean(1).sqrt()
-    return torch.where(torch.minimum(size(one), size(two)) < GREY_CHROMA, 0, size(one - two))
+    is_grey = torch.minimum(size(one), size(two)) < GREY_CHROMA
+    detail = torch.minimum(*(to_grey(side).flatten(1).std(1) for side in (a, b))) # none in a flat picture
+    return torch.where(is_grey & (detail >= GREY_CHROMA), 0, size(one - two))
 
 # %% ../../nbs/4_audits/04_matching.ipynb #d480cbed
 MATCH_COLUMNS = ('slope', 'quarter', 'stretch', 'turn', 'zoom', 'light', 'tint', 'overlap')
