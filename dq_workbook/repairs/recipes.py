@@ -102,7 +102,8 @@ def allowed_changes(
     least,   # dict: action -> precision from which it is done, 0..1
 ):           # -> bool array: the changes that are made
     """Of each kind and action, those from the score on where enough are right."""
-    enough = planned.precision >= planned.action.map(least)
+    sure = planned.precision.where(planned.action != 'relabel', planned.low) # no new wrong labels
+    enough = sure >= planned.action.map(least)
     key = [planned.kind, planned.action, is_of_auditor(planned.tool)]
     limit = planned.score.where(enough).groupby(key).transform('min')
     return (planned.score >= limit).to_numpy() | planned.action.map(least).le(0).to_numpy()
