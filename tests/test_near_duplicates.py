@@ -12,7 +12,6 @@ from dq_workbook.sets.load import load
 from dq_workbook.audits import near_duplicates
 from dq_workbook.audits.auditors import audit
 from dq_workbook.faults.plant import plant_alterations
-from dq_workbook.repairs.groups import groups
 
 FEATURES = Features(id=Value('string'), image=ImageFeature(), label=ClassLabel(names=['picture']))
 PAIRS = ['exact_duplicate', 'near_duplicate', 'same_scene']
@@ -90,15 +89,18 @@ def altered():
     return plant_alterations(load('digits'), 50, seed=3, names=names)[0]
 
 
+@pytest.fixture(scope='module')
+def before(altered): return flagged(altered)
+
+
 def same_flags(one, other, ids):
     """The share of pairs within ids that are flagged once only, of those flagged at all."""
     known = lambda found: {frozenset(pair) for pair in zip(found.id, found.other) if set(pair) <= ids}
     return len(known(one) ^ known(other)) / max(1, len(known(one) | known(other)))
 
 
-def test_flags_stay_when_a_twentieth_is_dropped_or_foreign_images_come(altered):
-    train, random = altered['train'], np.random.default_rng(0)
-    before, ids = flagged(altered), set(train['id'])
+def test_flags_stay_when_a_twentieth_is_dropped_or_foreign_images_come(altered, before):
+    train, random, ids = altered['train'], np.random.default_rng(0), set(altered['train']['id'])
     kept = train.select(np.sort(random.permutation(len(train))[:int(0.95 * len(train))]))
     assert same_flags(before, flagged(DatasetDict(altered, train=kept)), set(kept['id'])) <= 0.05
     strange = [(f'foreign-{k}', picture) for k, picture in enumerate(pictures(300, seed=9))]
@@ -109,15 +111,10 @@ def test_flags_stay_when_a_twentieth_is_dropped_or_foreign_images_come(altered):
     assert same_flags(before, flagged(DatasetDict(altered, train=both)), ids) <= 0.05
 
 
-def test_flags_stay_when_the_embedding_differs_a_little(altered, monkeypatch):
-    before, judge = flagged(altered), near_duplicates.compare_pairs
+def test_flags_stay_when_the_embedding_differs_a_little(altered, before, monkeypatch):
+    judge = near_duplicates.compare_pairs
     def shaken(thumbs, vectors, pairs):
         noisy = np.asarray(vectors, 'float32') + np.random.default_rng(1).normal(0, 0.003, vectors.shape)
         return judge(thumbs, noisy / np.linalg.norm(noisy, axis=1, keepdims=True), pairs)
     monkeypatch.setattr(near_duplicates, 'compare_pairs', shaken)
     assert same_flags(before, flagged(altered), set(altered['train']['id'])) <= 0.05
-
-
-def test_copies_are_joined_and_scenes_are_not_dropped(altered):
-    joined = groups(audit(altered, kinds=PAIRS))
-    assert joined.value_counts().max() <= 4
