@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['COMPARE_ALL_UP_TO', 'N_COMPARED', 'EMBEDDING_WEIGHT', 'PAIRS_AT_ONCE', 'THREAD_PARTS', 'MIN_EVIDENCE', 'N_RIVALS',
            'MAX_SEARCH', 'GROUP_GAP', 'SMALL_SET', 'SCORE_WIDTH', 'REVIEW_FDR', 'ALIKE', 'exact_pairs', 'pair_findings',
-           'block_similarity', 'quick_similarity', 'rank_of_image', 'compare_pairs', 'join_rows', 'rival_pairs',
-           'largest_group', 'judge_gaps', 'compare_different', 'compare_with_rivals', 'near_duplicate_findings']
+           'block_similarity', 'quick_similarity', 'rank_of_image', 'compare_pairs', 'rival_pairs', 'standing_gaps',
+           'judge_gaps', 'compare_different', 'compare_with_rivals', 'near_duplicate_findings']
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #71df0d5a
 import os
@@ -14,11 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from ..stats.persistence import (
-    decoy_check, decoy_tail, expected_false, gap_threshold, outside_spacings, pair_gaps)
+    decoy_check, decoy_tail, expected_false, gap_threshold, join_rows, outside_spacings, pair_gaps)
 from ..stats.scores import to_score
 from .neighbors import (
     as_float32, build_index, mirrored_thumb_vectors, query_neighbors, row_dots, thumb_vectors)
@@ -132,14 +130,6 @@ def compare_pairs(
 N_RIVALS = 3     # neighbours outside of its group that an image is given in either space
 MAX_SEARCH = 100 # neighbours that are looked at for them
 
-def join_rows(
-    pairs,    # int array [m, 2] of rows
-    n_images, # rows
-):            # -> int array [n_images], the number of the group of each row
-    """Connected components."""
-    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (n_images, n_images))
-    return connected_components(graph, directed=False)[1]
-
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #1cccf0ed
 def rival_pairs(
     thumbs,  # uint8 array [n, 32, 32, 3]
@@ -169,27 +159,29 @@ REVIEW_FDR  = 0.5  # share of false ones up to which pairs are worth a person's 
 ALIKE       = 0.9  # evidence of pairs that match as copies do, though their rivals match as well
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #c953e91b
-def largest_group(
+def standing_gaps(
+    evidence, # float array [m], at most 1
+    pairs,    # int array [m, 2] of rows
     n_images, # rows
-):            # -> int, images that may be one group
-    """Half of the set; what holds more is the set itself, apart from a few odd images."""
-    return max(n_images // 2, SMALL_SET)
+):            # -> float array [m], as from `pair_gaps`
+    """`pair_gaps` of groups of half the set at most; a larger one is the set without a few odd images."""
+    return pair_gaps(evidence, pairs, n_images, MIN_EVIDENCE, max(n_images // 2, SMALL_SET))
 
 def judge_gaps(
-    evidence, # float array [m], at most 1
+    matches,  # DataFrame evidence, gap
     pairs,    # int array [m, 2] of rows
     exact,    # bool array [m], pairs of equal pixels
     n_images, # rows
-):            # -> (float array [m] of gaps, dict: threshold, review_threshold, by_chance, decoy_check)
-    """How far each pair stands apart, and how far it has to."""
-    gaps = pair_gaps(evidence, pairs, n_images, MIN_EVIDENCE, largest_group(n_images))
+):            # -> dict: threshold, review_threshold, by_chance, decoy_check
+    """How far a pair has to stand apart."""
+    evidence, gaps = matches.evidence.to_numpy(), matches.gap.to_numpy()
     spacings = outside_spacings(evidence, pairs, join_rows(pairs[gaps >= GROUP_GAP], n_images))
     tail = decoy_tail(spacings[:, 1])
     threshold, review = (gap_threshold(gaps[~exact], pairs[~exact], n_images, tail, fdr)
                          for fdr in (0.05, REVIEW_FDR))
     by_chance = min(expected_false(threshold, n_images, tail), n_images)
-    return gaps, dict(threshold=threshold, review_threshold=review, by_chance=float(by_chance),
-                      decoy_check=decoy_check(spacings))
+    return dict(threshold=threshold, review_threshold=review, by_chance=float(by_chance),
+                decoy_check=decoy_check(spacings))
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #f4bc8b57
 def compare_different(
@@ -209,14 +201,15 @@ def compare_with_rivals(
     vectors, # array [n, d] of embeddings, rows of length one
     pairs,   # int array [m, 2] of rows
     sha,     # array [n], hashes of pixels
-):           # -> (int array [k, 2] of rows, the pairs and those of rivals; DataFrame evidence, agreement)
+):           # -> (int array [k, 2] of rows, pairs and those of rivals; DataFrame evidence, agreement, gap)
     """Compare the candidates, and images that know only their copies with rivals, too."""
-    matches, n = compare_different(thumbs, vectors, pairs, sha), len(thumbs)
-    gaps = pair_gaps(matches.evidence.to_numpy(), pairs, n, MIN_EVIDENCE, largest_group(n))
-    rivals = rival_pairs(thumbs, vectors, pairs, join_rows(pairs[gaps >= GROUP_GAP], n))
-    if not len(rivals): return pairs, matches
+    matches = compare_different(thumbs, vectors, pairs, sha)
+    gaps = standing_gaps(matches.evidence.to_numpy(), pairs, len(thumbs))
+    rivals = rival_pairs(thumbs, vectors, pairs, join_rows(pairs[gaps >= GROUP_GAP], len(thumbs)))
+    if not len(rivals): return pairs, matches.assign(gap=gaps)
+    pairs = np.concatenate([pairs, rivals])
     matches = pd.concat([matches, compare_different(thumbs, vectors, rivals, sha)], ignore_index=True)
-    return np.concatenate([pairs, rivals]), matches
+    return pairs, matches.assign(gap=standing_gaps(matches.evidence.to_numpy(), pairs, len(thumbs)))
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #324e6a5f
 def near_duplicate_findings(
@@ -235,7 +228,7 @@ def near_duplicate_findings(
     pairs = np.unique(np.sort(np.concatenate([exact_pairs(table), candidates]), axis=1), axis=0)
     pairs, matches = compare_with_rivals(thumbs, vectors, pairs, sha)
     exact = sha[pairs[:, 0]] == sha[pairs[:, 1]]
-    gaps, told = judge_gaps(matches.evidence.to_numpy(), pairs, exact, len(table))
+    told, gaps = judge_gaps(matches, pairs, exact, len(table)), matches.gap.to_numpy()
     scores = np.where(exact, 1, to_score(gaps, told['threshold'], SCORE_WIDTH))
     flagged = exact | (gaps >= told['threshold'])
     found = pair_findings(table, pairs, scores, flagged, (matches.agreement >= COPY_AGREEMENT).to_numpy())

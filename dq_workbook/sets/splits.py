@@ -13,10 +13,9 @@ import re
 import datasets
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
+from ..stats.persistence import join_rows
 from .images import image_bytes
 
 # %% ../../nbs/2_sets/02_splits.ipynb #e3e69ef3
@@ -69,8 +68,7 @@ def joint_groups(
     """Groups that agree with several keys at once."""
     n, starts = len(keys[0]), np.cumsum([len(keys[0]), *(key.max(initial=-1) + 1 for key in keys)])
     ends = np.concatenate([key + start for key, start in zip(keys, starts)])
-    graph = coo_array((np.ones(len(ends)), (np.tile(np.arange(n), len(keys)), ends)), (starts[-1],) * 2)
-    return connected_components(graph, directed=False)[1][:n]
+    return join_rows(np.stack([np.tile(np.arange(n), len(keys)), ends], 1), starts[-1])[:n]
 
 # %% ../../nbs/2_sets/02_splits.ipynb #4f274d9d
 def draw_test_rows(

@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['ALWAYS_MISSING', 'LEAST_EVIDENCE', 'TAIL_SHARE', 'DECOY_LIMIT', 'PRIOR_TAIL', 'PRIOR_WEIGHT', 'SCALE_RANGE',
-           'log_closeness', 'merge_groups', 'pair_gaps', 'outside_spacings', 'truncated_scale', 'decoy_tail',
-           'expected_false', 'gap_threshold', 'decoy_check']
+           'log_closeness', 'merge_groups', 'pair_gaps', 'join_rows', 'outside_spacings', 'truncated_scale',
+           'decoy_tail', 'expected_false', 'gap_threshold', 'decoy_check']
 
 # %% ../../nbs/1_stats/07_persistence.ipynb #24517153
 import numpy as np
 import pandas as pd
 from scipy.cluster.hierarchy import DisjointSet
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 # %% ../../nbs/1_stats/07_persistence.ipynb #d6c1ab3d
 ALWAYS_MISSING = 0.02 # evidence that is missing even from a perfect match
@@ -62,6 +64,14 @@ def pair_gaps(
     return np.where(evidence >= minimum, gap[at], log_closeness(evidence) - log_closeness(minimum))
 
 # %% ../../nbs/1_stats/07_persistence.ipynb #8acb2947
+def join_rows(
+    pairs,    # int array [m, 2] of rows
+    n_images, # rows
+):            # -> int array [n_images], the number of the group of each row
+    """Connected components."""
+    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (n_images, n_images))
+    return connected_components(graph, directed=False)[1]
+
 def outside_spacings(
     evidence, # float array [m]
     pairs,    # int array [m, 2] of rows
