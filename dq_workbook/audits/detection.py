@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PROPORTIONS', 'DETECTION_COLUMNS', 'suspect_ids', 'kind_detection', 'detection_by_kind', 'duplicate_pairs',
-           'recall_by_alteration', 'false_pair_rate', 'fdr_threshold', 'planted_detection', 'apply_threshold',
-           'altered_detection', 'estimate_recall', 'detection']
+           'recall_by_alteration', 'of_one_source', 'false_pair_rate', 'fdr_threshold', 'planted_detection',
+           'apply_threshold', 'altered_detection', 'estimate_recall', 'detection']
 
 # %% ../../nbs/4_audits/15_detection.ipynb #bc845257
 import numpy as np
@@ -79,14 +79,23 @@ def recall_by_alteration(
     rows = [(name, n, hits, *wilson_interval(hits, n)) for name, n, hits in counts.itertuples(index=False)]
     return pd.DataFrame(rows, columns=['alteration', 'n', 'found', 'recall', 'low', 'high'])
 
+# %% ../../nbs/4_audits/15_detection.ipynb #2a82451b
+def of_one_source(
+    pairs, # DataFrame id, other
+    truth, # truth table of copies
+):         # -> Series of bool, whether a pair joins a copy and its source, or two copies of one source
+    """Which pairs are right."""
+    source = dict(zip(truth.id, truth.other))
+    one, two = (pairs[side].map(source).fillna(pairs[side]) for side in ('id', 'other'))
+    return one == two
+
 def false_pair_rate(
     findings, # findings table
     truth,    # truth table of altered copies
 ):            # -> dict: flagged (pairs), and false, false_low, false_high
     """The share of flagged pairs that join neither a copy and its source nor two copies of one source."""
-    pairs, source = duplicate_pairs(findings), dict(zip(truth.id, truth.other))
-    one, two = (pairs[side].map(source).fillna(pairs[side]) for side in ('id', 'other'))
-    false = wilson_interval(int((one != two).sum()), len(pairs))
+    pairs = duplicate_pairs(findings)
+    false = wilson_interval(int((~of_one_source(pairs, truth)).sum()), len(pairs))
     return dict(flagged=len(pairs)) | dict(zip(('false', 'false_low', 'false_high'), false))
 
 # %% ../../nbs/4_audits/15_detection.ipynb #f932859f
@@ -127,7 +136,7 @@ def planted_detection(
 # %% ../../nbs/4_audits/15_detection.ipynb #0bb9fcf0
 def apply_threshold(
     findings,  # findings table of an audit of near duplicates, with its attrs
-    threshold, # evidence from which two pictures are called the same
+    threshold, # gap from which two pictures are called the same
 ):             # -> findings table with the flags at that threshold, where it is higher than the audit's own
     """The flags of near duplicates at the threshold of another audit."""
     least = to_score(threshold, findings.attrs['near_duplicates']['threshold'], SCORE_WIDTH)
@@ -136,7 +145,7 @@ def apply_threshold(
 def altered_detection(
     images,    # DatasetDict with `train`
     tool,      # auditor
-    threshold, # evidence from which two pictures are called the same, at least
+    threshold, # gap from which two pictures are called the same, at least
     seed,      # of the planting and the auditor
     copies,    # of each alteration, at most a hundredth of the images
 ):             # -> DataFrame with columns of DETECTION_COLUMNS; kind is an alteration
@@ -150,7 +159,7 @@ def altered_detection(
 def estimate_recall(
     images,    # DatasetDict
     tool,      # auditor of pairs; the kinds of one image are the same for all
-    threshold, # evidence from which the audit of the whole set calls two pictures the same
+    threshold, # gap from which the audit of the whole set calls two pictures the same
     seed=0,    # of the sample, the planting and the auditor
     n=2000,    # training images of the sample at most, by class
     copies=30, # of each alteration, at most a hundredth of the sample

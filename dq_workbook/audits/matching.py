@@ -7,7 +7,7 @@ __all__ = ['PATCH_SIDE', 'PATCH_SHOWN', 'FAINT_ENERGY', 'GREY_CHROMA', 'MATCH_CO
            'MIN_FIRST_MATCH', 'WINDOWS', 'MATCH_BATCH', 'UNALIGNED', 'MIN_WINDOW_MATCH', 'COPY_AGREEMENT',
            'masked_correlation', 'to_patches', 'patch_agreement', 'tint_difference', 'map_stretch', 'compare_aligned',
            'match_score', 'window_mask', 'window_penalty', 'match_windows', 'unaligned_score', 'thumb_tensor',
-           'match_batch', 'match_pairs', 'match_crop_batch', 'match_crops', 'agreement']
+           'match_batch', 'match_batches', 'match_pairs', 'match_crop_batch', 'match_crops', 'agreement']
 
 # %% ../../nbs/4_audits/04_matching.ipynb #ea9f803d
 import numpy as np
@@ -185,6 +185,19 @@ def match_batch(
         table[good, 3:] = torch.stack([measures[column] for column in MATCH_COLUMNS], 1)
     return table.numpy()
 
+# %% ../../nbs/4_audits/04_matching.ipynb #27ee7ea7
+def match_batches(
+    match,   # function of a slice of the pairs -> float32 array [b, columns]
+    n_pairs, # pairs
+    columns, # names
+):           # -> DataFrame, one row a pair
+    """Compare pairs batch by batch, on threads."""
+    parts = [slice(start, start + MATCH_BATCH) for start in range(0, n_pairs, MATCH_BATCH)]
+    tables = list(tqdm(map_threads(match, parts), desc='match', total=len(parts), mininterval=2,
+                       unit=f'x {MATCH_BATCH} pairs', disable=n_pairs < 20_000))
+    values = np.concatenate([np.zeros((0, len(columns)), 'float32'), *tables])
+    return pd.DataFrame(values, columns=list(columns))
+
 # %% ../../nbs/4_audits/04_matching.ipynb #b0c0933a
 def match_pairs(
     thumbs, # uint8 array [n, 32, 32, 3]
@@ -197,13 +210,9 @@ def match_pairs(
     MATCH_COLUMNS, `fitted` (`match_score` of the aligned pair), and `evidence`, the better of the two scores.
     """
     min_match = np.broadcast_to(np.asarray(min_match, 'float32'), len(pairs)).copy()
-    parts = [slice(start, start + MATCH_BATCH) for start in range(0, len(pairs), MATCH_BATCH)]
-    tables = map_threads(lambda part: match_batch(thumbs, pairs[part], min_match[part]), parts)
-    tables = list(tqdm(tables, desc='match', total=len(parts), unit=f'x {MATCH_BATCH} pairs',
-                       disable=len(pairs) < 20_000, mininterval=2))
-    columns = ['first', 'mirrored', 'as_they_lie', *MATCH_COLUMNS]
-    values = np.concatenate(tables) if tables else np.zeros((0, len(columns)), 'float32')
-    table = pd.DataFrame(values, columns=columns).astype(dict(mirrored=bool))
+    match = lambda part: match_batch(thumbs, pairs[part], min_match[part])
+    table = match_batches(match, len(pairs), ('first', 'mirrored', 'as_they_lie', *MATCH_COLUMNS))
+    table = table.astype(dict(mirrored=bool))
     first = np.maximum(table['first'], table.slope - MATCH_LAG)
     fitted = match_score(first, table.slope, table.quarter, table.stretch, table.tint)
     table['fitted'] = fitted.fillna(table['first'] - UNALIGNED)
@@ -236,10 +245,7 @@ def match_crops(
     pairs,  # int array [m, 2] of rows
 ):          # -> DataFrame, one row a pair: MATCH_COLUMNS and evidence, -1 where neither is in the other
     """How surely one image is a part of the other."""
-    parts = [pairs[start:start + MATCH_BATCH] for start in range(0, len(pairs), MATCH_BATCH)]
-    tables = list(map_threads(lambda part: match_crop_batch(thumbs, part), parts))
-    values = np.concatenate(tables) if tables else np.zeros((0, len(MATCH_COLUMNS)), 'float32')
-    table = pd.DataFrame(values, columns=list(MATCH_COLUMNS))
+    table = match_batches(lambda part: match_crop_batch(thumbs, pairs[part]), len(pairs), MATCH_COLUMNS)
     evidence = match_score(table.slope - MATCH_LAG, table.slope, table.quarter, table.stretch, table.tint)
     return table.assign(evidence=evidence.fillna(-1))
 
