@@ -14,7 +14,7 @@ import pandas as pd
 from ..core.tables import check_table
 from ..faults.kinds import KINDS, kind_names
 from ..faults.plant import count_for_rate, plant
-from .auditors import AUDITORS, audit
+from .auditors import audit
 
 # %% ../../nbs/4_audits/14_flag_precision.ipynb #36d2bf7e
 RATIO_AT = np.linspace(0.1, 0.8, 15) # quantiles of the planted scores at which the ratio is taken
@@ -52,13 +52,12 @@ CERTAIN      = ('exact_duplicate', 'corrupt') # kinds whose flags are always rig
 
 def planted_scores(
     images, # DatasetDict
-    kind,   # a kind that can be planted
-    tool,   # auditor
+    kind,   # a kind of single images that can be planted; all auditors say the same of it
     seed,   # of planting and audit
 ):          # -> DataFrame score, planted, suggested (right, wrong or NaN), a row a training image
     """The scores of a training set, part of which is spoilt."""
     spoilt, truth = plant(images, kind, PLANT_RATE, seed=seed)
-    found = audit(spoilt, tool, kinds=[kind], seed=seed).round(dict(score=3)) # beyond, scores are all but 1
+    found = audit(spoilt, kinds=[kind], seed=seed).round(dict(score=3)) # beyond, scores are all but 1
     found = found[found.id.isin(spoilt['train']['id'][:])].drop_duplicates('id')
     right = found.id.map(dict(zip(truth.id, truth.label)))
     suggested = (found.suggested == right).where(found.suggested.notna() & right.notna())
@@ -115,12 +114,11 @@ def measure_precision(
     Kinds that can't be planted, and sets of fewer than 100 training images, have no row.
     """
     flagged = check_table(findings, 'findings')[findings.flagged.astype(bool)]
-    tool = next((name for name in AUDITORS if (findings.tool == name).any()), 'open')
     planted = kind_names('quality', 'label', planted=True)
     n, parts = len(images['train']), [known_precision(findings)]
     rounds = int(np.clip(np.ceil(WANTED / max(1, count_for_rate(PLANT_RATE, n))), 1, MOST_ROUNDS))
     for kind in [kind for kind in planted if kind in (kinds or set(flagged.kind)) and kind not in CERTAIN]:
         if n < FEWEST or KINDS[kind].relabels and len(set(images['train']['label'][:])) < 2: continue
-        tables = [planted_scores(images, kind, tool, seed + 1000 * k) for k in range(rounds)]
+        tables = [planted_scores(images, kind, seed + 1000 * k) for k in range(rounds)]
         parts.append(precision_rows(kind, pd.concat(tables, ignore_index=True), seed))
     return pd.concat(parts, ignore_index=True)
