@@ -28,6 +28,7 @@ ROOT = Path(__file__).parent.parent
 TINY = dict(dataset='digits', limit=200, tool='open', recipes=['curated'], budget='smoke', seeds=2,
             peak_lr=6e-3,
             corrupted=0)
+OFFERED = 'fastdup' if fastdup_available()[0] else 'open' # a process of its own where there is one
 TABLES = ('findings', 'scores', 'effects', 'predictions', 'ledger')
 
 
@@ -181,14 +182,14 @@ def test_a_run_connects_to_nothing_but_this_machine(study, tmp_path):
     seen = tmp_path/'seen.txt'
     seen.touch()
     path = tmp_path/'watched.yaml'
-    path.write_text(json.dumps(grid(study, name='watched', tool='auto')))
+    path.write_text(json.dumps(grid(study, name='watched', tool=OFFERED)))
     done = run_sweep(path, folders=[tmp_path], DQ_WATCH=str(seen))
     assert done.returncode == 0, done.stdout + done.stderr
     local = ('127.0.0.1', 'localhost', '::1', '/')
     lines = seen.read_text().splitlines()
     started = [line for line in lines if line.startswith('started')]
     assert any('ipykernel' in line for line in started), 'the watch did not reach the kernel'
-    if fastdup_available()[0]: assert any('fastdup_worker' in line for line in started), 'nor fastdup'
+    if OFFERED == 'fastdup': assert any('fastdup_worker' in line for line in started), 'nor fastdup'
     assert [line for line in lines if line not in started and not any(place in line for place in local)] == []
 
 
@@ -214,7 +215,7 @@ def no_namespaces():
 @pytest.mark.skipif(no_namespaces(), reason='no network namespaces here')
 def test_a_run_works_with_the_network_cut(study, tmp_path):
     path = tmp_path/'offline.yaml'
-    path.write_text(json.dumps(grid(study, seed=1, tool='auto')))
+    path.write_text(json.dumps(grid(study, seed=1, tool=OFFERED)))
     done = run_sweep(path, 'unshare', '-rn', 'sh', '-c', 'ip link set lo up 2>/dev/null; exec "$@"', 'sh')
     assert done.returncode == 0, done.stdout + done.stderr
 
