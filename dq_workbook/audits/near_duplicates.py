@@ -6,7 +6,8 @@
 __all__ = ['COMPARE_ALL_UP_TO', 'N_COMPARED', 'EMBEDDING_WEIGHT', 'PAIRS_AT_ONCE', 'THREAD_PARTS', 'MIN_EVIDENCE', 'N_RIVALS',
            'MAX_SEARCH', 'GROUP_GAP', 'SMALL_SET', 'SCORE_WIDTH', 'REVIEW_FDR', 'ALIKE', 'exact_pairs', 'pair_findings',
            'block_similarity', 'quick_similarity', 'rank_of_image', 'compare_pairs', 'rival_pairs', 'standing_gaps',
-           'judge_gaps', 'compare_different', 'compare_with_rivals', 'near_duplicate_findings']
+           'judge_gaps', 'compare_different', 'compare_with_rivals', 'add_scenes', 'count_pairs',
+           'near_duplicate_findings']
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #71df0d5a
 import os
@@ -211,18 +212,41 @@ def compare_with_rivals(
     matches = pd.concat([matches, compare_different(thumbs, vectors, rivals, sha)], ignore_index=True)
     return pairs, matches.assign(gap=standing_gaps(matches.evidence.to_numpy(), pairs, len(thumbs)))
 
+# %% ../../nbs/4_audits/05_near_duplicates.ipynb #6676f979
+def add_scenes(
+    verdicts, # DataFrame one, two (rows, the lower first), score, flagged, copy
+    scenes,   # DataFrame from `scene_pairs`
+):            # -> DataFrame like verdicts; pairs of a scene that weren't flagged are, as no copies
+    """Tell the pairs of a scene, too."""
+    both = verdicts.merge(scenes.astype(dict(one=int, two=int)), how='outer', on=['one', 'two'])
+    known = both.flagged.eq(True)
+    new = both.scene.notna() & ~known
+    return pd.DataFrame(dict(one=both.one, two=both.two, score=both.scene.where(new, both.score),
+                             flagged=known | new, copy=both['copy'].eq(True) & ~new))
+
+def count_pairs(
+    matches, # DataFrame evidence, gap
+    flagged, # bool array, those that stand apart
+    review,  # gap from which a pair is worth a person's look
+):           # -> dict: pairs, flagged, doubtful, alike
+    """How many pairs there are, and of the rest how many are doubtful or match as copies do."""
+    doubtful, alike = matches.gap >= review, matches.evidence >= ALIKE
+    return dict(pairs=len(matches), flagged=int(flagged.sum()), doubtful=int((doubtful & ~flagged).sum()),
+                alike=int((alike & ~flagged).sum()))
+
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #324e6a5f
 def near_duplicate_findings(
     table,      # `image_stats` of readable images
     thumbs,     # uint8 array [n, 32, 32, 3], their thumbnails
     vectors,    # array [n, d] of their embeddings, rows of length one
     candidates, # int array [m, 2] of pairs of rows
+    scenes,     # DataFrame from `scene_pairs`
 ):              # -> DataFrame id, kind, score, flagged, other, relation
     """Duplicates, scenes, leaks and label conflicts among the candidates and the images with equal pixels.
 
     attrs['near_duplicates'] holds the number of pairs, the threshold, how many are flagged, doubtful (worth a
-    person's look) and alike (they match as copies do, and so do their rivals), how many images chance is
-    expected to flag, and the check of the decoys.
+    person's look), alike (they match as copies do, and so do their rivals) and in a scene, how many images
+    chance is expected to flag, and the check of the decoys.
     """
     sha = table.sha.to_numpy()
     pairs = np.unique(np.sort(np.concatenate([exact_pairs(table), candidates]), axis=1), axis=0)
@@ -231,9 +255,12 @@ def near_duplicate_findings(
     told, gaps = judge_gaps(matches, pairs, exact, len(table)), matches.gap.to_numpy()
     scores = np.where(exact, 1, to_score(gaps, told['threshold'], SCORE_WIDTH))
     flagged = exact | (gaps >= told['threshold'])
-    found = pair_findings(table, pairs, scores, flagged, (matches.agreement >= COPY_AGREEMENT).to_numpy())
-    rest = {'doubtful': gaps >= told['review_threshold'], 'alike': matches.evidence.to_numpy() >= ALIKE}
-    counts = dict(pairs=len(pairs), flagged=int(flagged.sum()))
-    counts |= {name: int((few & ~flagged).sum()) for name, few in rest.items()}
+    verdicts = pd.DataFrame(dict(one=pairs[:, 0], two=pairs[:, 1], score=scores, flagged=flagged,
+                                 copy=matches.agreement >= COPY_AGREEMENT))
+    all_verdicts = add_scenes(verdicts, scenes)
+    found = pair_findings(table, all_verdicts[['one', 'two']].to_numpy(), *(
+        all_verdicts[column].to_numpy() for column in ('score', 'flagged', 'copy')))
+    n_scenes = int(all_verdicts.flagged.sum() - flagged.sum())
+    counts = count_pairs(matches, flagged, told['review_threshold']) | dict(scenes=n_scenes)
     found.attrs['near_duplicates'] = counts | told
     return found

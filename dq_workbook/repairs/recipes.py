@@ -64,6 +64,7 @@ def planned_changes(
 ):            # -> DataFrame: the findings that would change an image, with columns action and rule
     """What the rules would do, in their order."""
     flagged = check_table(findings, 'findings')[lambda f: f.flagged.astype(bool) & f.id.isin(labels)]
+    if 'relation' in flagged: flagged = flagged[flagged.relation.ne('same_scene')] # kept together instead
     flagged = flagged.sort_values(['score', 'id'], ascending=[False, True], kind='stable')
     parts = [flagged[flagged.kind == kind].assign(action=action, rule=number)
              for number, (action, kind) in enumerate(rules)]
