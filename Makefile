@@ -38,7 +38,7 @@ lint: setup  ## ruff over notebooks, package and tests
 
 test: lint  ## lint, notebook lessons, pytest with the sync check
 	$(BIN)/nbdev-test --file-re '^[0-9]' --n-workers 2 nbs
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lab: setup  ## open the workbook in JupyterLab
 	$(BIN)/jupyter lab nbs

@@ -549,8 +549,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'dq_workbook/core/tables.py'),
                                          'dq_workbook.core.tables.dataset_name': ( '0_core/tables.html#dataset_name',
                                                                                    'dq_workbook/core/tables.py'),
-                                         'dq_workbook.core.tables.empty_table': ( '0_core/tables.html#empty_table',
-                                                                                  'dq_workbook/core/tables.py'),
                                          'dq_workbook.core.tables.image_variant': ( '0_core/tables.html#image_variant',
                                                                                     'dq_workbook/core/tables.py'),
                                          'dq_workbook.core.tables.read_table': ( '0_core/tables.html#read_table',
