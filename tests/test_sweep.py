@@ -184,7 +184,7 @@ def without_network():
 
 
 def test_a_run_connects_to_nothing_but_this_machine(study, tmp_path):
-    """Every Python process of a run, the kernel included, writes down what it connects to; the network is cut."""
+    """Every Python process of a run, the kernel too, writes down what it connects to; the network is cut."""
     (tmp_path/'sitecustomize.py').write_text(WATCH)
     seen = tmp_path/'seen.txt'
     seen.touch()
