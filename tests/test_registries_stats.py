@@ -58,7 +58,7 @@ def test_a_list_is_as_good_as_an_array(test):
 
 
 def made_up_scores():
-    accuracies = dict(raw=[0.80, 0.81, 0.79, 0.80, 0.82, 0.78], clean=[0.82, 0.83, 0.80, 0.83, 0.84, 0.80],
+    accuracies = dict(raw=[0.80, 0.81, 0.79, 0.80, 0.82, 0.78], curated=[0.82, 0.83, 0.80, 0.83, 0.84, 0.80],
                       random=[0.79, 0.82, 0.79, 0.81, 0.81, 0.78])
     rows = [('digits', 'tiny', arm, seed, 'test', 'accuracy', value)
             for arm, values in accuracies.items() for seed, value in enumerate(values)]
@@ -71,13 +71,15 @@ def test_compare_takes_a_test_by_name(test):
     effects = compare(scores, test=test).set_index('arm')
     arms = scores.pivot(index='seed', columns='arm', values='value')
     assert list(effects.reset_index()[TABLES['effects']]) == TABLES['effects']
-    assert effects.p['clean'] == TESTS[test]((arms.clean - arms.raw).to_numpy())
+    assert effects.p['curated'] == TESTS[test]((arms.curated - arms.raw).to_numpy())
 
 
 def test_only_the_family_is_corrected():
-    families = (None, ['clean'], [])
-    everybody, one, nobody = (compare(made_up_scores(), family=f).set_index('arm') for f in families)
-    assert everybody.p_adjusted['clean'] == 2 * everybody.p['clean']
-    assert one.p_adjusted['clean'] == one.p['clean'] and one.p_adjusted['random'] == one.p['random']
+    families = (['curated', 'random'], None, [])
+    both, repairs, nobody = (compare(made_up_scores(), family=f).set_index('arm') for f in families)
+    assert both.p_adjusted['curated'] == 2 * both.p['curated'] and set(both.family) == {'secondary'}
+    assert repairs.p_adjusted.equals(repairs.p)
+    assert repairs.family.to_dict() == dict(curated='secondary', random='check')
     assert nobody.p_adjusted.equals(nobody.p)
-    assert 'correction' in everybody.verdict['clean'] and 'though' not in one.verdict['clean']
+    assert both.verdict['curated'].startswith('inconclusive') and 'family of 2' in both.verdict['curated']
+    assert repairs.verdict['curated'].startswith('superior')
