@@ -145,7 +145,7 @@ def main_contrasts(
     main = over_seeds(main).reset_index(drop=True)
     found_way = np.where(main['diff'] > 0, 'superior', 'inferior')
     by_p = pd.Series(np.where(main['p_adjusted'] < 0.05, found_way, 'inconclusive'), main.index, dtype=object)
-    word = main['verdict'].str.split().str[0]
+    word = main['verdict'].str.extract(r'^(\w+)', expand=False)
     way = word.where(word.isin(WAYS), by_p) # older runs have other words
     return main.assign(control=main['arm'].map(is_check).astype(bool), way=way)
 

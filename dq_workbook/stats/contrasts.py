@@ -35,19 +35,19 @@ def paired_contrast(
         n=n, n_missing=len(given) - n, diff=diff, low=low, high=high, p=TESTS[test](diffs), p_margin=p_margin,
         margin=margin or np.nan, error=np.sqrt(2 / max(n, 1)) * spread, df=n - 1, test=test)
 
-# %% ../../nbs/1_stats/04_contrasts.ipynb #f4494bc7
+# %% ../../nbs/1_stats/04_contrasts.ipynb #c84b09a0
 ALPHA = 0.05 # two-sided level of a single contrast, and of a family as a whole
 
 def minimum_effect(
     contrast, # dict: n, error, df, test
     size,     # number of contrasts that are corrected together
-):            # -> float, in the metric's unit; inf where no difference could be found, NaN for one seed
+):            # -> float, in the metric's unit; inf where none can be found, NaN where nothing scatters
     """The smallest true difference that the design finds in four of five tries, at the family's level."""
     n, df, test = (contrast[name] for name in ('n', 'df', 'test'))
     if not df >= 1: return np.nan
     level = ALPHA / size
-    return contrast['error'] * (detectable_shift(round(df, 1), level) if test == 't' else
-                                detectable_by(test, n, level))
+    shift = detectable_shift(round(df, 1), level) if test == 't' else detectable_by(test, n, level)
+    return shift if np.isinf(shift) else shift * (contrast['error'] or np.nan)
 
 # %% ../../nbs/1_stats/04_contrasts.ipynb #edde5c76
 LOWER_IS_BETTER = ('nll', 'ece', 'debiased_ece', 'mce')
@@ -62,7 +62,7 @@ def doubt_text(
         return f"; no difference can be found with {contrast['n']} seeds{family}"
     when = ' after correction' if contrast['corrected'] > 1 else ''
     p = '' if contrast['low'] <= 0 <= contrast['high'] else f", p = {contrast['p_adjusted']:.2g}{when}"
-    return f"{p}; could have seen {number(contrast['mde'])}"
+    return p if np.isnan(contrast['mde']) else f"{p}; could have seen {number(contrast['mde'])}"
 
 def verdict_text(
     contrast, # dict: n, n_missing, diff, low, high, p_adjusted, p_margin, margin, mde, corrected (how many)

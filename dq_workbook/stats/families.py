@@ -35,7 +35,7 @@ def plan_contrasts(
         plan |= {(arm, name): family for name, family in zip(against, families)}
     return plan | {(arm, 'raw'): 'check' for arm in arms if is_check(arm) and arm != 'raw'}
 
-# %% ../../nbs/1_stats/10_families.ipynb #a82bb8d3
+# %% ../../nbs/1_stats/10_families.ipynb #25e4c81c
 def place_families(
     rows,   # DataFrame from `contrast_rows`
     metric, # of the primary contrast
@@ -53,6 +53,7 @@ def seed_effects(
     slice='test',        # of the primary contrast
     margin=None,         # largest difference that doesn't matter, as a share; None: not set
     test='sign_flip',    # name of a statistical test
+    within=('dataset', 'model'), # what has families of its own; empty where all sets and models share them
 ):                       # -> effects table; its intervals cover seeds
     """All contrasts of a study on its own test images.
 
@@ -61,7 +62,7 @@ def seed_effects(
     rows = contrast_rows(check_table(scores, 'scores'), plan, test, margin)
     if rows.empty or not ((rows.metric == metric) & (rows.slice == slice)).any():
         raise ValueError(f'no contrast has {metric} on the slice {slice!r}')
-    return judge(place_families(rows, metric, slice), ['dataset', 'model'])
+    return judge(place_families(rows, metric, slice), within)
 
 # %% ../../nbs/1_stats/10_families.ipynb #816e1324
 def image_effects(
