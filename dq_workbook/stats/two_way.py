@@ -13,7 +13,7 @@ from scipy import stats
 
 from ..core.tables import check_table
 
-# %% ../../nbs/1_stats/08_two_way.ipynb #991e7bd6
+# %% ../../nbs/1_stats/08_two_way.ipynb #1c24631a
 def right_matrix(
     predictions, # predictions of one dataset, model and arm
 ):               # -> DataFrame [seeds x ids], 1 where the prediction is right, else 0
@@ -46,7 +46,7 @@ def image_differences(
     for what, ours, theirs in (('seed', one.index, two.index), ('image', one.columns, two.columns)):
         single = ours.symmetric_difference(theirs)
         if len(single): raise ValueError(f'{arm!r} and {baseline!r} are not paired: '
-                                         f'only one of them has the {what} {single[0]!r}')
+                                         f'only one of them has the {what} {single[0]}')
     return one - two
 
 # %% ../../nbs/1_stats/08_two_way.ipynb #04529969
