@@ -90,7 +90,7 @@ def test_only_the_family_is_corrected():
 @pytest.mark.parametrize('change, message', [
     (lambda s: s[s.seed.lt(5) | s.arm.ne('curated')], "the arm 'curated' has no seed 5"),
     (lambda s: pd.concat([s, s[6:7]]), "two values of the arm 'curated', seed 0, accuracy on test"),
-    (lambda s: s.assign(value=s.value.where(s.index != 3, np.inf)), "an infinite value of the arm 'raw', seed"),
+    (lambda s: s.assign(value=s.value.where(s.index != 3, np.inf)), "an infinite value of the arm 'raw'"),
     (lambda s: s.drop(columns='slice'), 'lacks the column(s) slice')])
 def test_scores_that_cannot_be_paired_are_one_line(change, message):
     with pytest.raises(ValueError) as caught: compare(change(made_up_scores()))

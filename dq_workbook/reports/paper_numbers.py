@@ -158,6 +158,7 @@ def counted(
     has_control = main.assign(other=~is_raw).groupby(places)['other'].transform('any')
     return main[~(is_raw & has_control)]
 
+# %% ../../nbs/8_reports/09_paper_numbers.ipynb #3677d15e
 def count_verdicts(
     main,          # table from `main_contrasts`
     prefix,        # what the macro names begin with

@@ -64,6 +64,7 @@ def doubt_text(
     p = '' if contrast['low'] <= 0 <= contrast['high'] else f", p = {contrast['p_adjusted']:.2g}{when}"
     return p if np.isnan(contrast['mde']) else f"{p}; could have seen {number(contrast['mde'])}"
 
+# %% ../../nbs/1_stats/04_contrasts.ipynb #91c20e18
 def verdict_text(
     contrast, # dict: n, n_missing, diff, low, high, p_adjusted, p_margin, margin, mde, corrected (how many)
     metric,   # its name
@@ -107,7 +108,7 @@ def seed_table(
         raise ValueError(f'seeds are not paired: the arm {arm!r} has no seed {seed}')
     return table
 
-# %% ../../nbs/1_stats/04_contrasts.ipynb #e0b352b9
+# %% ../../nbs/1_stats/04_contrasts.ipynb #7e400827
 KEYS = ['dataset', 'model', 'slice', 'metric'] # what one table of seeds and arms is about
 
 def contrast_rows(

@@ -19,7 +19,7 @@ from .contrasts import compare
 from .prevalence import corrected_rate
 from .two_way import pigeonhole_bootstrap, two_way_interval
 
-# %% ../../nbs/1_stats/09_simulate.ipynb #3631872d
+# %% ../../nbs/1_stats/09_simulate.ipynb #9264ac8d
 def fit_population(
     arm,      # float array [seeds, images], 1 where the arm is right, else 0
     baseline, # the same of the other arm
@@ -45,6 +45,7 @@ def made_up_population(
     baseline, arm = (random.random((10, 200)) < np.where(hard, rate, 0.98) for rate in (0.1, 0.8))
     return fit_population(arm.astype(float), baseline.astype(float))
 
+# %% ../../nbs/1_stats/09_simulate.ipynb #57d27e82
 def scale_groups(
     counts,   # images of each group of a real set
     n_images, # test images wanted
@@ -56,7 +57,7 @@ def scale_groups(
     sizes = sizes[np.cumsum(sizes) < n_images]
     return np.append(n_images - sizes.sum(), sizes)
 
-# %% ../../nbs/1_stats/09_simulate.ipynb #d7c18a92
+# %% ../../nbs/1_stats/09_simulate.ipynb #55eb02bc
 def draw_experiment(
     population, # dict from `fit_population`
     n_seeds,    # of each arm
@@ -78,7 +79,7 @@ def draw_experiment(
     right = [random.random((n_seeds, n_images)) < rate for rate in (one, two)]
     return right[0].astype(float) - right[1], groups
 
-# %% ../../nbs/1_stats/09_simulate.ipynb #24cc3da6
+# %% ../../nbs/1_stats/09_simulate.ipynb #6841f350
 def seeds_only(
     diffs,  # float array [seeds, images]
     groups, # not used: this interval knows of seeds only
@@ -103,6 +104,7 @@ def bootstrap_quantiles(
 
 INTERVALS = {'seeds': seeds_only, 'seeds and images': seeds_and_images, 'pigeonhole': bootstrap_quantiles}
 
+# %% ../../nbs/1_stats/09_simulate.ipynb #6eef0660
 def coverage(
     population,   # dict from `fit_population`
     n_seeds,      # of each arm
@@ -125,7 +127,7 @@ def coverage(
         quantity='coverage', interval=list(intervals), width=np.median(high - low, 0), n_seeds=n_seeds,
         n_images=n_images, n_groups=0 if sizes is None else len(sizes), n_replicates=n_replicates)
 
-# %% ../../nbs/1_stats/09_simulate.ipynb #7cb96b6c
+# %% ../../nbs/1_stats/09_simulate.ipynb #966b7c55
 def draw_scores(
     n_seeds,   # of each arm
     n_repairs, # beside raw
@@ -142,6 +144,7 @@ def draw_scores(
     scores = pd.Series(0.8 + 0.01 * values.ravel(), index, name='value').reset_index()
     return scores.assign(model='drawn', slice='test', metric='accuracy')[TABLES['scores']]
 
+# %% ../../nbs/1_stats/09_simulate.ipynb #2944b70c
 def claims(
     n_seeds,   # of each arm
     n_repairs, # in one family
@@ -160,7 +163,7 @@ def claims(
     return dict(quantity='power' if powered else 'false claims', interval='seeds', value=share, low=low,
                 high=high, n_seeds=n_seeds, n_repairs=n_repairs, n_replicates=n_studies)
 
-# %% ../../nbs/1_stats/09_simulate.ipynb #c5c104bf
+# %% ../../nbs/1_stats/09_simulate.ipynb #5bb5aa03
 def image_claims(
     population,   # dict from `fit_population`
     n_seeds,      # of each arm
@@ -182,7 +185,7 @@ def image_claims(
         quantity='false claims about other images', interval=list(false), n_seeds=n_seeds, n_images=n_images,
         n_repairs=n_repairs, n_replicates=n_replicates)
 
-# %% ../../nbs/1_stats/09_simulate.ipynb #7dbddff6
+# %% ../../nbs/1_stats/09_simulate.ipynb #c5a9d93e
 def rate_coverage(
     rate,         # true share of affected images, 0..1
     precision,    # of the flags, 0..1

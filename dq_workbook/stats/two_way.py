@@ -13,7 +13,7 @@ from scipy import stats
 
 from ..core.tables import check_table
 
-# %% ../../nbs/1_stats/08_two_way.ipynb #1c24631a
+# %% ../../nbs/1_stats/08_two_way.ipynb #add043c5
 def right_matrix(
     predictions, # predictions of one dataset, model and arm
 ):               # -> DataFrame [seeds x ids], 1 where the prediction is right, else 0
@@ -33,6 +33,7 @@ def right_matrix(
         raise ValueError(f'no prediction of image {image!r} by the arm {arm!r}, seed {seed}')
     return table
 
+# %% ../../nbs/1_stats/08_two_way.ipynb #d8143a47
 def image_differences(
     predictions, # predictions of one dataset and model
     arm,         # its name
@@ -49,7 +50,7 @@ def image_differences(
                                          f'only one of them has the {what} {single[0]}')
     return one - two
 
-# %% ../../nbs/1_stats/08_two_way.ipynb #04529969
+# %% ../../nbs/1_stats/08_two_way.ipynb #7bdc02a4
 def group_correction(
     sizes,  # images of each group, int array [G]
     spread, # variance of each group's mean, up to a factor, float array [G]
@@ -68,7 +69,7 @@ def group_correction(
     twice = (spread ** 2 * squares * (2 * own - squares)).sum() + np.trace(cross @ cross)
     return (spread * squares).sum() / expected, expected ** 2 / twice
 
-# %% ../../nbs/1_stats/08_two_way.ipynb #50d4d546
+# %% ../../nbs/1_stats/08_two_way.ipynb #c85db013
 def group_spread(
     means,  # mean of each image over seeds, float array [N]
     member, # number of each image's group, int array [N]
@@ -84,7 +85,7 @@ def group_spread(
     spread = max(0, (between - within) / usual) + within / sizes
     return spread if spread.any() else 1 / sizes
 
-# %% ../../nbs/1_stats/08_two_way.ipynb #d881e4a3
+# %% ../../nbs/1_stats/08_two_way.ipynb #2ef142c2
 MIN_GROUPS = 10 # from which on groups are taken for a sample
 
 def variance_parts(
@@ -114,7 +115,7 @@ def variance_parts(
         covers = 'seeds and images' if len(sizes) == n_images else 'seeds and groups of images'
     return dict(parts, images=factor * squares, both=factor * rest / n / (n - 1), df=df, covers=covers)
 
-# %% ../../nbs/1_stats/08_two_way.ipynb #f1b7f509
+# %% ../../nbs/1_stats/08_two_way.ipynb #3fda4abf
 def two_way_interval(
     diffs,       # float array [seeds, images]
     groups=None, # array [images] of what each image belongs to; None: each image stands alone
@@ -137,7 +138,7 @@ def two_way_interval(
     return dict(n=n, diff=diff, low=diff - half, high=diff + half, p=float(p), error=error, df=df,
                 covers=parts['covers'])
 
-# %% ../../nbs/1_stats/08_two_way.ipynb #75ad6ac8
+# %% ../../nbs/1_stats/08_two_way.ipynb #eab127d0
 def pigeonhole_bootstrap(
     diffs,            # float array [seeds, images]
     groups=None,      # array [images] of what each image belongs to; None: each image stands alone
@@ -154,7 +155,7 @@ def pigeonhole_bootstrap(
     drawn = random.multinomial(n_groups, np.full(n_groups, 1 / n_groups), n_resamples)
     return ((seeds @ sums) * drawn).sum(1) / (drawn @ sizes)
 
-# %% ../../nbs/1_stats/08_two_way.ipynb #5d86d437
+# %% ../../nbs/1_stats/08_two_way.ipynb #e10e0ccb
 def margin_p(
     found,  # dict from `two_way_interval`
     margin, # largest difference that doesn't matter, > 0; None where none was set
@@ -165,6 +166,7 @@ def margin_p(
     distance = (margin - abs(found['diff'])) / found['error']
     return float(stats.t.sf(distance, found['df']))
 
+# %% ../../nbs/1_stats/08_two_way.ipynb #b82e8bb2
 def image_contrasts(
     predictions, # predictions table of the test images of one slice
     plan,        # dict (arm, baseline) -> family
