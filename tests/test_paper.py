@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from dq_workbook.core.project import project_root
-from dq_workbook.core.tables import write_table
+from dq_workbook.core.tables import read_table, write_table
 from dq_workbook.reports.paper import compile_pdf, write_paper
 from dq_workbook.reports.paper_numbers import all_numbers, audit_bench_run, experiment_runs
 
@@ -24,9 +24,13 @@ def made_up_effects(dataset, seed, slices=('test',)):
         for arm in ARMS:
             diff, half = rng.normal(0.002, 0.006), 0.004
             adjusted = 0.03 if abs(diff) > half else 0.4
-            rows.append(dict(dataset=dataset, model='resnet18', arm=arm, baseline='raw', slice=slice,
-                             metric='accuracy', n=10, diff=diff, low=diff - half, high=diff + half, p=0.01,
-                             p_adjusted=adjusted, mde=0.0051, verdict='open'))
+            word = ('superior' if diff > 0 else 'inferior') if adjusted < 0.05 else 'inconclusive'
+            row = dict(dataset=dataset, model='resnet18', arm=arm, baseline='raw', slice=slice,
+                       metric='accuracy', n=10, diff=diff, low=diff - half, high=diff + half, p=0.01,
+                       p_adjusted=adjusted, mde=0.0051, covers='seeds', verdict=f'{word}: made up')
+            control = dict(row, baseline=f'random:{arm}') if f'random:{arm}' in ARMS else row
+            wide = dict(control, covers='seeds and images', low=diff - 2 * half, high=diff + 2 * half)
+            rows += [row] if control is row else [row, control, wide]
     return pd.DataFrame(rows)
 
 
@@ -129,6 +133,19 @@ def test_two_runs_with_one_macro_name_are_refused(runs):
     make_run(runs, 'default', 'set-5.resnet18', 'set_5', 8)
     with pytest.raises(ValueError, match='would be called'):
         all_numbers(experiment_runs(runs))
+
+
+def test_a_repair_is_counted_against_its_control_and_older_runs_are_read(runs):
+    values = all_numbers(experiment_runs(runs)).set_index('macro')['value']
+    assert (values['RepairContrasts'], values['RandomContrasts']) == ('18', '12') # three and two in each run
+    ways = [f'Repair{way}' for way in ('Superior', 'Inferior', 'Equivalent', 'Inconclusive')]
+    assert values[ways].astype(int).sum() == 18
+    for path in runs.glob('*/*/tables/effects.parquet'):
+        effects = read_table(path)
+        old = effects[(effects.baseline == 'raw')].drop(columns='covers').assign(verdict='better by 1 pp')
+        write_table(old, path)
+    again = all_numbers(experiment_runs(runs)).set_index('macro')['value']
+    assert again[ways].equals(values[ways])
 
 
 def test_an_article_without_planted_defects_says_so(runs):

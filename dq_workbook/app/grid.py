@@ -119,6 +119,7 @@ def check_parameters(
 # %% ../../nbs/9_app/03_grid.ipynb #4eaa68c8
 def parameter_choices(): # -> dict: parameter -> (what a value is called, what values there are)
     """The parameters whose values are names in a registry."""
+    from dq_workbook.stats.families import BASELINES
     from dq_workbook.faults.kinds import kind_names
     from dq_workbook.faults.corruptions import CORRUPTIONS
     from dq_workbook.audits.auditors import AUDITORS
@@ -129,6 +130,7 @@ def parameter_choices(): # -> dict: parameter -> (what a value is called, what v
     from dq_workbook.evaluation.metrics import METRICS
     return dict(model=('model', model_names()), models=('model', model_names()), budget=('budget', BUDGETS),
                 tool=('tool', ('auto', *AUDITORS)), recipes=('recipe', RECIPES), metric=('metric', METRICS),
+                primary=('recipe', ('', *RECIPES)), baseline=('baseline of the primary contrast', BASELINES),
                 plant=('kind of defect', kind_names(planted=True)),
                 planted=('kind of defect', kind_names(planted=True)),
                 corruptions=('corruption', CORRUPTIONS), methods=('way of pretraining', PRETRAINING_METHODS),

@@ -19,8 +19,8 @@ TABLES = dict(
     ledger=['id', 'action', 'kind', 'old', 'new', 'reason'],
     predictions=['dataset', 'model', 'arm', 'seed', 'id', 'label', 'predicted'],
     scores=['dataset', 'model', 'arm', 'seed', 'slice', 'metric', 'value'],
-    effects=['dataset', 'model', 'arm', 'baseline', 'slice', 'metric',
-             'n', 'diff', 'low', 'high', 'p', 'p_adjusted', 'mde', 'verdict'])
+    effects=['dataset', 'model', 'arm', 'baseline', 'slice', 'metric', 'covers', 'n', 'diff', 'low', 'high',
+             'p', 'p_adjusted', 'family', 'margin', 'mde', 'verdict'])
 
 FINDING_COLUMNS = [*TABLES['findings'], 'relation'] # of an audit; relation of a pair: copy, or same_scene
 

@@ -228,7 +228,8 @@ def write_pages(
 
 # %% ../../nbs/8_reports/13_pages.ipynb #9dd4197c
 COLUMNS = ('study', 'name', 'status', 'minutes', 'headline', 'folder', 'tool', 'arm', 'baseline', 'slice',
-           'metric', 'unit', 'n', 'diff', 'low', 'high', 'p_adjusted', 'date', 'commit')
+           'metric', 'covers', 'unit', 'n', 'diff', 'low', 'high', 'p_adjusted',
+           'family', 'verdict', 'date', 'commit')
 IN_POINTS = ('accuracy', 'worst_class', 'worst_group')
 
 def newest_runs(
@@ -252,8 +253,8 @@ def main_effects(
     table = table[(table.slice == headline['slice']) & (table.metric == headline['metric'])]
     scale, digits, unit = (100, 2, 'pp') if headline['metric'] in IN_POINTS else (1, 4, '')
     figures = lambda r: {c: f'{scale * r[c]:.{digits}f}' for c in ('diff', 'low', 'high')}
-    shared = ('arm', 'baseline', 'slice', 'metric')
-    return [dict({c: r[c] for c in shared}, unit=unit, n=int(r['n']), **figures(r),
+    shared = ('arm', 'baseline', 'slice', 'metric', 'covers', 'family', 'verdict')
+    return [dict({c: r.get(c, '') for c in shared}, unit=unit, n=int(r['n']), **figures(r),
                  p_adjusted=f"{r['p_adjusted']:.3g}") for r in table.to_dict('records')]
 
 # %% ../../nbs/8_reports/13_pages.ipynb #55736af0

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow.parquet
 
 from ..core.tables import read_table, image_variant
-from .effects import arm_order, format_effect
+from .effects import format_effect, pair_rows
 from .paper_numbers import concat_tables, escape_tex, main_contrasts
 
 # %% ../../nbs/8_reports/10_paper_tables.ipynb #afd26e33
@@ -38,16 +38,15 @@ def table_tex(
 # %% ../../nbs/8_reports/10_paper_tables.ipynb #421a71da
 def effects_table(
     main,          # table from `main_contrasts`, one row or more
-):                 # -> table of texts: run, arm, n, difference, p, MDE, outcome
+):                 # -> table of texts: run, contrast, n, difference, p, MDE, outcome
     """Main contrasts in percentage points."""
-    parts = [rows.set_index('arm').loc[arm_order(rows['arm'])].reset_index()
-             for _, rows in main.groupby(['run', 'dataset', 'model'], sort=False)]
-    main = pd.concat(parts, ignore_index=True)
+    main = pd.concat([pair_rows(rows) for _, rows in main.groupby(['run', 'dataset', 'model'], sort=False)],
+                     ignore_index=True)
     points = 100 * main[['diff', 'low', 'high', 'mde']].astype(float)
-    return main[['run', 'arm', 'n']].assign(**{
+    return main[['run']].assign(contrast=main['arm'] + ' − ' + main['baseline'], n=main['n'], **{
         'difference': list(map(format_effect, points['diff'], points['low'], points['high'])),
-        'p (Holm)': main['p_adjusted'].map('{:.3f}'.format),
-        'MDE': points['mde'].map('{:.2f}'.format),
+        'p': main['p_adjusted'].map('{:.3f}'.format),
+        'MDE': points['mde'].map('{:.2f}'.format).replace('inf', 'none'),
         'outcome': main['way']})
 
 # %% ../../nbs/8_reports/10_paper_tables.ipynb #9e3777e3
@@ -131,9 +130,9 @@ def summary_table(
 # %% ../../nbs/8_reports/10_paper_tables.ipynb #a2641df7
 CAPTIONS = dict(
     summary='The runs that this article rests on.',
-    effects='Difference of test accuracy from the baseline, on the slice of the primary contrast, '
-            'in percentage points with its 95 % interval over n paired seeds; p after Holm within the run; '
-            'MDE: smallest difference found with 80 % power. '
+    effects='Difference of test accuracy between two arms, on the slice of the primary contrast, '
+            'in percentage points with its 95 % interval over n paired seeds; p after Holm within the '
+            'secondary contrasts of the run, else as it is; MDE: smallest difference found with 80 % power. '
             'Arms named random drop as many images per class as the arm above them.',
     recovered='Share of planted defects that the audit flagged (recall) and share of flags that were planted '
               '(precision), percent with 95 % Wilson intervals.',
