@@ -132,7 +132,7 @@ def loader_wait(
     size, steps, batch = (protocol[name] for name in ('size', 'steps', 'batch'))
     source = PixelTensors(split, size, memory_limit=0 if on_disk else 2**50)
     decoded = time.perf_counter()
-    batches = TimedIterable(Batches(source, batch_order(len(source), steps, batch, seed)))
+    batches = TimedIterable(Batches(source, batch_order(source.ids, steps, batch, seed)))
     network = build_model(model, split.features['label'].num_classes, size)
     make_trainer(protocol).fit(Classifier(network, protocol, seed), batches)
     took = time.perf_counter() - decoded

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PictureDataset', 'StockTask', 'FrozenBackbone', 'stock_network', 'stock_loop', 'stock_fit', 'fit_accuracies',
            'race_result', 'time_grid', 'race_grid', 'training_operations', 'core_peak_operations', 'peak_operations',
-           'growth_plot']
+           'accuracy_cost', 'seconds_to_reach', 'times_as_cheap', 'cost_plot', 'growth_plot']
 
 # %% ../../nbs/bench/02_speed.ipynb #d0baacf2
 import tempfile
@@ -13,6 +13,7 @@ import time
 import warnings
 from functools import partial
 
+import numpy as np
 import pandas as pd
 import torch
 from joblib import delayed
@@ -31,10 +32,11 @@ from ..audits.embed import INPUT_SIDE, efficientnet_lite0
 from ..training.pixels import load_pixels
 from ..training.probe import PROBE
 from ..training.models import DEFAULT_MODEL, build_model
+from ..training.batches import to_input
 from ..training.protocol import BUDGETS, FP32, frozen_protocol, one_core
-from ..training.fit import Classifier, input_size, make_trainer
+from ..training.fit import Classifier, input_size, make_trainer, prediction_table, train_model
 from ..training.grid import fit_grid
-from ..reports.style import GREY, PALETTE, STYLE, make_sheet
+from ..reports.style import GREY, PALETTE, STYLE, make_sheet, series_style
 
 # %% ../../nbs/bench/02_speed.ipynb #7abde599
 class PictureDataset(torch.utils.data.Dataset):
@@ -118,6 +120,7 @@ def stock_fit(
         torch.manual_seed(seed)
         network = stock_network(model, n_classes, size)
         train, test = (load_pixels(images[split], side) for split in ('train', 'test'))
+        if hasattr(network, 'whiten'): network.whiten(to_input(train.batch(range(protocol['batch']))))
         sets = PictureDataset(train, shift), PictureDataset(test, 0)
         predicted, seconds = stock_loop(network, *sets, protocol, seed, workers)
         return pd.DataFrame(dict(seed=seed, label=test.labels, predicted=predicted)), seconds
@@ -209,6 +212,62 @@ def peak_operations(
     """The peak of all cores at once, or of the GPU."""
     if device() == 'cuda': return core_peak_operations(wanted)
     return sum(run_parallel([delayed(core_peak_operations)(wanted)] * cores, cores))
+
+# %% ../../nbs/bench/02_speed.ipynb #24cd1da9
+def accuracy_cost(
+    images, # DatasetDict with `train` and `test`
+    model,  # timm model name
+    budget, # a key of BUDGETS
+    steps,  # in the place of the budget's
+    seed=0, # of weights, order and augmentation
+):          # -> dict: model, budget, steps, core_seconds of the training, images_per_s of a core, accuracy
+    """One fit from pixels in memory, and what it cost."""
+    size, n_classes = input_size(images, BUDGETS[budget]['size']), len(class_names(images))
+    protocol = frozen_protocol(budget, model, size) | dict(steps=steps)
+    train, test = (load_pixels(images[split], size) for split in ('train', 'test'))
+    start = time.process_time()
+    network = train_model(partial(build_model, model, n_classes, size), train, protocol, seed).model
+    seconds = time.process_time() - start
+    with one_core(): table = prediction_table(network, test, protocol['precision'])
+    return dict(model=model, budget=budget, steps=steps, core_seconds=seconds,
+                images_per_s=steps * protocol['batch'] / seconds,
+                accuracy=(table.label == table.predicted).mean())
+
+# %% ../../nbs/bench/02_speed.ipynb #06fbbdf7
+def seconds_to_reach(
+    costs,    # DataFrame core_seconds, accuracy of one model
+    accuracy, # that is wanted, 0..1
+):            # -> float; NaN where no fit got there, and at most the cheapest fit's where all did
+    """Core-seconds to an accuracy."""
+    best = costs.sort_values('core_seconds').assign(accuracy=lambda table: table.accuracy.cummax())
+    best = best.drop_duplicates('accuracy')
+    logarithm = np.interp(accuracy, best.accuracy, np.log(best.core_seconds), right=np.nan)
+    return float(np.exp(logarithm))
+
+def times_as_cheap(
+    costs, # DataFrame model, core_seconds, accuracy
+    model, # whose fits are held against
+    other, # that of this one
+):         # -> float, or None where `model` matched no fit of `other`
+    """Core-seconds of the dearest fit of `other` that `model` matched, as a multiple of its own."""
+    ours, theirs = (costs[costs.model == name] for name in (model, other))
+    reached = [(row.core_seconds, seconds_to_reach(ours, row.accuracy)) for row in theirs.itertuples()]
+    ratios = [(seconds, seconds / own) for seconds, own in reached if np.isfinite(own)]
+    return max(ratios)[1] if ratios else None
+
+# %% ../../nbs/bench/02_speed.ipynb #f20a288b
+@rc_context(STYLE)
+def cost_plot(
+    costs, # DataFrame model, core_seconds, accuracy
+):         # -> Figure
+    """Accuracy against core-seconds, a line a model."""
+    figure, (axes,) = make_sheet(1, width=5, height=3.2)
+    for place, (model, table) in enumerate(costs.groupby('model', sort=False)):
+        table = table.sort_values('core_seconds')
+        axes.plot(table.core_seconds, 100 * table.accuracy, label=model, **series_style(place))
+    axes.set(xscale='log', xlabel='core-seconds', ylabel='accuracy, percent', title='what accuracy costs')
+    axes.legend()
+    return figure
 
 # %% ../../nbs/bench/02_speed.ipynb #5842c743
 @rc_context(STYLE)
