@@ -218,10 +218,9 @@ def list_files(
         known.add(real)
 
 def data_files(
-    name, # of a set, or path
-):        # -> sorted list of Paths; none for a set that isn't on this machine's disk
+    source, # Source
+):          # -> sorted list of Paths; none for a set that isn't on this machine's disk
     """All files that a set is read from."""
-    source = locate(name)
     if not source.root: return []
     files = {*source.files, *(list_files(source.root) if source.depth else [source.root/'classes.txt'])}
     if source.name in ('csv', 'coco'):
