@@ -180,7 +180,8 @@ def unknown_name(
     near = nearest_path(path)
     if len(path.parts) > 1 or path.suffix or near:
         nearest = f'; did you mean {near!r}?' if near else '.'
-        return ValueError(f'no file or folder {name!r}{nearest} Paths count from {Path.cwd()}; {hint}')
+        why = f'no such file or folder{nearest} Paths count from {Path.cwd()}; {hint}'
+        return ValueError(f'unknown data set {name!r}: {why}')
     try: check_choice(name, ['digits', *local_datasets()], 'data set')
     except ValueError as error:
         base = os.environ.get('DQ_DATA_DIR', 'not set')
