@@ -1,6 +1,5 @@
 """Folders, files and names as people have them: every kind of image, broken ones, odd names, wrong names."""
 import io
-import logging
 import os
 import shutil
 
@@ -15,7 +14,9 @@ from dq_workbook.core.project import project_root
 from dq_workbook.sets import hub as hub_room
 from dq_workbook.sets.images import decode_image, encode_image, image_bytes
 from dq_workbook.sets.dataset import dataset_hash
-from dq_workbook.sets.load import load, locate
+from dq_workbook.sets.intake import Intake
+from dq_workbook.sets.sources import locate
+from dq_workbook.sets.load import load
 from dq_workbook.audits.auditors import audit, fastdup_available
 from dq_workbook.repairs.recipes import curate
 from dq_workbook.training.pixels import load_pixels
@@ -171,11 +172,11 @@ def class_folders(base, counts):
             for k in range(n): (base/place/name/f'{k}.png').write_bytes(encode_image(picture(k)))
 
 
-def test_an_empty_class_is_reported_and_the_rest_loads(tmp_path, caplog):
+def test_an_empty_class_is_reported_and_the_rest_loads(tmp_path, capsys):
     class_folders(tmp_path, {'.': 10})
     (tmp_path/'nobody').mkdir()
-    with caplog.at_level(logging.WARNING): images = load(tmp_path)
-    assert "the class 'nobody'" in caplog.text and sum(map(len, images.values())) == 20
+    images = load(tmp_path)
+    assert "the class 'nobody'" in capsys.readouterr().out and sum(map(len, images.values())) == 20
 
 
 def test_split_folders_keep_their_splits(tmp_path):
@@ -219,13 +220,13 @@ def test_a_table_without_pictures_names_its_columns(hub):
     with pytest.raises(ValueError, match='parquet has no image column; its columns are text'): load('tiny')
 
 
-def test_an_id_on_two_rows_is_named_and_the_rest_loads(hub, caplog):
+def test_an_id_on_two_rows_is_named_and_the_rest_loads(hub, capsys):
     rows = load('digits')['train'].select([0, 0, 1])
     rows.to_parquet(hub/'data'/'train-00000-of-00001.parquet')
     problems, problem = [], f"the id '{rows['id'][0]}' stands on an earlier row, too"
-    with caplog.at_level(logging.WARNING): images = load('tiny', problems=problems)
+    images = load('tiny', problems=problems)
     assert len(images['train']) == 2 and problems == [dict(file='tiny/train', row=1, problem=problem)]
-    assert '1 rows are left out' in caplog.text
+    assert '1 left out because: ' + problem in capsys.readouterr().out
 
 
 def test_splits_that_both_count_from_zero_keep_all_their_images(hub):
@@ -272,20 +273,21 @@ def test_the_reader_of_the_hub_on_a_repository_of_this_machine(hub, monkeypatch,
     """`datasets` opens a folder as it opens a repository, so the Hub's way is walked without the network."""
     monkeypatch.setenv('HF_DATASETS_CACHE', str(tmp_path/'cache'))
     if threshold is not None: monkeypatch.setattr(hub_room, 'STREAM_FROM_BYTES', threshold)
-    problems = []
-    images = hub_room.from_hub(str(hub), problems, limit=7, seed=0)
-    assert {split: len(rows) for split, rows in images.items()} == dict(train=n, test=n) and not problems
+    intake = Intake()
+    images = hub_room.from_hub(str(hub), intake, limit=7, seed=0)
+    assert {split: len(rows) for split, rows in images.items()} == dict(train=n, test=n)
+    assert not intake.problems
     assert set(images['train']['id'][:]) <= set(load('tiny')['train']['id'][:])
     assert decode_image(image_bytes(images['train'])[0]).size == (32, 32)
 
 
-@pytest.mark.parametrize('name', ['hf://owner/name', 'owner/name'])
-def test_a_set_of_the_hub_that_cannot_be_had_is_one_line(monkeypatch, name):
+def test_a_set_of_the_hub_that_cannot_be_had_is_one_line(monkeypatch):
     def fail(name): raise ConnectionError('no route\nto host')
     monkeypatch.setattr(datasets, 'load_dataset_builder', fail)
-    with pytest.raises(ValueError, match="set 'owner/name' could not be loaded: no route$"): load(name)
+    with pytest.raises(ValueError, match="set 'owner/name' could not be loaded: no route$"):
+        load('hf://owner/name')
 
 
 def test_a_set_of_the_hub_has_an_owner_and_a_name():
-    assert locate('hf://owner/name', limit=5).keywords == dict(limit=5, seed=0)
+    assert locate('hf://owner/name', limit=5).read.keywords == dict(limit=5, seed=0)
     with pytest.raises(ValueError, match="unknown data set 'hf://name'.*hf://owner/name"): locate('hf://name')

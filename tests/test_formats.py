@@ -12,7 +12,8 @@ from PIL import Image
 from dq_workbook.sets import tables, webdataset
 from dq_workbook.sets.images import decode_image, encode_image, image_bytes
 from dq_workbook.sets.dataset import class_names
-from dq_workbook.sets.load import FORMATS, load
+from dq_workbook.sets.sources import FORMATS
+from dq_workbook.sets.load import load
 
 
 def red(k=0): return encode_image(Image.new('RGB', (6, 6), (255, k, 0)))
@@ -190,9 +191,9 @@ def test_csv(tmp_path):
 
 
 def test_a_csv_without_file_names_gives_its_columns(tmp_path):
-    (tmp_path/'a.csv').write_text('name,label\nx,1\n')
+    (tmp_path/'a.csv').write_text('title,label\nx,1\n')
     (tmp_path/'empty.csv').write_text('')
-    with pytest.raises(ValueError, match='no column of file names .* its columns are name, label'):
+    with pytest.raises(ValueError, match='no column of file names .* its columns are title, label'):
         load(tmp_path/'a.csv')
     with pytest.raises(ValueError, match='no column of file names .* none'): load(tmp_path/'empty.csv')
 
@@ -348,5 +349,5 @@ def test_a_large_parquet_file_is_mapped_and_gives_the_same(tmp_path, monkeypatch
 
 def test_a_file_of_another_kind(tmp_path):
     (tmp_path/'notes.txt').write_text('hello')
-    with pytest.raises(ValueError, match='notes.txt is no parquet, json, tar or csv file'):
+    with pytest.raises(ValueError, match='notes.txt is no parquet, json, tar, csv or tsv file'):
         load(tmp_path/'notes.txt')

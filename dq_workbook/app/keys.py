@@ -19,19 +19,18 @@ from ..audits.judgements import judgement_path
 def data_manifest(
     name, # data set name or path
 ):        # -> list: the name, then [relative path, bytes, time] of each of its files here
-    """What tells one state of a data set from another without reading it."""
-    places = Path(str(name)), Path(os.environ.get('DQ_DATA_DIR', '.'))/str(name)
-    folder = next((place for place in places if place.exists()), None)
-    if folder is None: return [name]
-    if folder.suffix in ('.csv', '.json'): folder = folder.parent # the images lie beside it
-    files = sorted(p for p in folder.rglob('*') if p.is_file()) if folder.is_dir() else [folder]
-    stats = [(file.relative_to(folder).as_posix(), file.stat()) for file in files]
+    """What tells one state of a data set from another without reading its images."""
+    from dq_workbook.sets.sources import data_files, locate
+    try: source = locate(name)
+    except ValueError: return [name] # `check_values` says so
+    stats = [(os.path.relpath(file, source.root), file.stat()) for file in data_files(source)]
     return [name, *([path, stat.st_size, stat.st_mtime_ns] for path, stat in stats)]
 
 # %% ../../nbs/9_app/02_keys.ipynb #36d2fb0d
 DATASET_PARAMETERS = (
     'dataset', 'source', 'targets', 'datasets', 'shifted',                       # of the reports
-    'known_duplicates', 'label_sets', 'quality_sets', 'copied_sets', 'timed_on') # of the bench
+    'known_duplicates', 'label_sets', 'quality_sets', 'copied_sets', 'timed_on', # of the bench
+    'repeated_set', 'noisy_sets', 'grouped_sets')
 
 def dataset_parameters(
     parameters, # dict

@@ -66,7 +66,11 @@ def audit(
     kinds = [check_choice(kind, kind_names(), 'kind of finding') for kind in kinds or kind_names()]
     tool = tool if tool in AUDITORS else resolve_auditor(tool)[0]
     if out: Path(out).mkdir(parents=True, exist_ok=True)
-    found = AUDITORS[tool](images, kinds, seed, out)
+    try: found = AUDITORS[tool](images, kinds, seed, out)
+    except FastdupUnavailable as error:
+        if not fastdup_available()[0]: raise
+        print(f'fastdup can read none of these images, so the open auditor goes on: {error}')
+        found = AUDITORS['open'](images, kinds, seed, out)
     found.insert(0, 'dataset', dataset)
     order = dict(by=['kind', 'score', 'id'], ascending=[True, False, True])
     return found[FINDING_COLUMNS].sort_values(**order, ignore_index=True) # keeps attrs
