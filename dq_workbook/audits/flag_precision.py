@@ -70,6 +70,7 @@ def audit_spoilt(
     found = quality_findings(good.astype(dict(new.dtypes)), thumbs, [kind]).assign(suggested=np.nan)
     return found.sort_values(['score', 'id'], ascending=[False, True], ignore_index=True)
 
+# %% ../../nbs/4_audits/14_flag_precision.ipynb #9ab1e285
 def planted_scores(
     images, # DatasetDict
     kind,   # a kind of single images that can be planted
