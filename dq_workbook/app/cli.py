@@ -8,6 +8,8 @@ __all__ = ['COMMANDS', 'OTHER_CODES', 'parse_options', 'list_commands', 'main', 
 
 # %% ../../nbs/9_app/10_cli.ipynb #6e6f3056
 import inspect
+import multiprocessing.util
+import os
 import shlex
 import sys
 import webbrowser
@@ -20,6 +22,7 @@ from fastcore.script import anno_parser
 from .. import __version__
 from ..core.project import project_root
 from ..core.registry import Registry
+from .engines import INTERRUPTED, Terminated, interruptible
 
 # %% ../../nbs/9_app/10_cli.ipynb #afa0a1ff
 COMMANDS = Registry('command') # name -> function that gives an exit code; None is 0
@@ -49,20 +52,26 @@ def list_commands(): # -> text
 # %% ../../nbs/9_app/10_cli.ipynb #0d61eaab
 def main(
     argv=None, # list of text; None are the process's own arguments
-):             # -> exit code: that of the command, 2 for a mistake, 130 when interrupted
+):             # -> exit code: that of the command, 2 for a mistake, 130 or 143 when interrupted
     """Run one command; a mistake is one line on standard error."""
     name, *rest = list(sys.argv[1:] if argv is None else argv) or ['--help']
     if name == '--version': return print(f'dq_workbook {__version__}') or 0
     if name in ('-h', '--help'): return print(list_commands()) or 0
     where = 'dq'
+    os.environ.setdefault('HF_DATASETS_DISABLE_PROGRESS_BARS', '1') # they tell of every small step
     try:
         COMMANDS[name] # an unknown one is answered with the near matches
         where = f'dq {name}'
-        return COMMANDS[name](**parse_options(name, rest)) or 0
+        with interruptible(): return COMMANDS[name](**parse_options(name, rest)) or 0
     except (ValueError, ImportError, OSError, RuntimeError) as error:
         return print(f"{where}: {' '.join(str(error).split())}", file=sys.stderr) or 2
     except SystemExit as ended: return ended.code
-    except KeyboardInterrupt: return 130
+    except KeyboardInterrupt as stopped:
+        print(f'{where}: {INTERRUPTED}', file=sys.stderr, flush=True)
+        code = 143 if isinstance(stopped, Terminated) else 130
+        if argv is not None: return code
+        multiprocessing.util._run_finalizers() # gives semaphores back
+        os._exit(code)                         # unloading the libraries takes seconds
 
 # %% ../../nbs/9_app/10_cli.ipynb #b674df5b
 def run_grid(
