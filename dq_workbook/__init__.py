@@ -22,7 +22,8 @@ __version__ = '0.2.0'
 _CALLS = dict(
     load='sets.load', cards='sets.catalogue', select='sets.catalogue',
     plant='faults.plant', audit='audits.auditors', detection='audits.detection',
-    curate='repairs.recipes', apply='repairs.recipes', random_control='repairs.controls',
+    curate='repairs.recipes', apply='repairs.recipes', undo='repairs.folder_copy',
+    random_control='repairs.controls',
     groups='repairs.groups', resplit='repairs.resplit', guard='repairs.guard', fingerprint='repairs.guard',
     decontaminate='repairs.decontaminate', inflation='evaluation.leakage',
     fit='training.fit', score='evaluation.slices',

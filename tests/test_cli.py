@@ -1,17 +1,21 @@
 """The command line: every command by what a shell sees of it."""
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
+import pandas as pd
 import pytest
 from fastcore.docments import docments
 from PIL import Image
 
 import dq_workbook
 from dq_workbook.core.files import write_json
-from dq_workbook.app import cli
+from dq_workbook.repairs.folder_copy import folder_digests
+from dq_workbook.app import cli, folder_audit
 
 ROOT = Path(__file__).parent.parent
 
@@ -24,16 +28,18 @@ def dq(*arguments, **environment):
                           env={**os.environ, 'PYTHONPATH': path, **environment})
 
 
-@pytest.fixture
-def pets(tmp_path):
-    """Twelve pictures in two classes, two of them the same file."""
-    folder = tmp_path/'pets'
+def make_pets(folder):
+    """Thirteen pictures in two classes, two of them the same file."""
     for k in range(12):
         file = folder/('cat', 'dog')[k % 2]/f'{k}.png'
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.effect_noise((32, 32), 20 + 10 * min(k, 10)).save(file)
     (folder/'cat'/'copy.png').write_bytes((folder/'cat'/'0.png').read_bytes())
     return folder
+
+
+@pytest.fixture
+def pets(tmp_path): return make_pets(tmp_path/'pets')
 
 
 def test_the_script_is_installed_under_its_name():
@@ -56,6 +62,7 @@ def test_every_command_explains_itself(name):
     assert all(docments(call, returns=False).values()), 'every parameter is commented'
     done = dq(name, '--help')
     assert done.returncode == 0 and done.stdout.startswith(f'usage: dq {name}') and not done.stderr
+    assert 'xit code: ' in done.stdout and '143' in done.stdout
 
 
 def test_version_and_no_command():
@@ -70,6 +77,8 @@ def test_version_and_no_command():
     (['sweep', 'smoke', '--jobs', 'two'], "dq sweep: argument --jobs: invalid int value: 'two'"),
     (['sweep', 'smoke', '--engine', 'slurm'], "dq sweep: unknown engine 'slurm'"),
     (['audit', 'no/such/folder'], "dq audit: unknown data set 'no/such/folder'"),
+    (['audit', 'digits', '--kinds', 'dark,blury'],
+     "dq audit: unknown kind of finding 'blury'; did you mean 'blurry'"),
     (['audit', 'digits', '--tool', 'opne'], "dq audit: unknown tool 'opne'; did you mean 'open'"),
     (['experiment', 'digits', '--budget', 'smal'],
      "dq experiment: unknown budget 'smal'; did you mean 'small'")])
@@ -79,21 +88,80 @@ def test_a_mistake_is_one_line_and_exit_code_two(arguments, message, capsys):
     assert told.err.startswith(message) and told.err.count('\n') == 1 and not told.out
 
 
-def test_json_is_one_object_on_standard_output(pets, tmp_path):
-    done = dq('audit', pets, '--json', '--out', tmp_path/'out', DQ_HOME=str(tmp_path))
+@pytest.fixture(scope='module')
+def audited(tmp_path_factory):
+    """A folder named like markup, audited in a process of its own: (folder, home, that process)."""
+    base = tmp_path_factory.mktemp('audited')
+    folder = make_pets(base/'pets & <b>$x$')
+    return folder, base, dq('audit', folder, '--json', DQ_HOME=str(base))
+
+
+def test_json_is_one_object_on_standard_output(audited):
+    folder, base, done = audited
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert list(told) == ['findings'] and all(finding['flagged'] for finding in told['findings'])
     copies = [f for f in told['findings'] if f['kind'] in ('exact_duplicate', 'leak')]
     assert any('copy' in f['id'] + f['other'] for f in copies)
-    assert 'Auditor: open.' in done.stderr
-    assert sorted(path.name for path in (tmp_path/'out').glob('*.*')) == ['findings.csv', 'findings.parquet']
+    assert 'measuring pictures' in done.stderr and 'left' in done.stderr
+    assert 'Auditor: open. Time: ' in done.stderr
 
 
-def test_an_audit_in_words(pets, tmp_path):
-    done = dq('audit', pets, DQ_HOME=str(tmp_path))
-    assert done.returncode == 0 and any(line.split()[0] == 'blurry' for line in done.stdout.splitlines())
-    assert not (tmp_path/'out').exists()
+def test_the_page_needs_nothing_else_and_its_links_open(audited):
+    folder, base, _ = audited
+    results, = base.glob('runs/audit/*')
+    text = (results/'index.html').read_text()
+    assert '<b>$x$' not in text and 'cat/copy.png' in text and 'can&#39;t be told with fewer than 100' in text
+    assert 'viewport' in text and 'prefers-color-scheme' in text
+    assert not re.findall(r'(?:src|href)="https?:', text)
+    pictures = re.findall('<img[^>]*>', text)
+    assert pictures and all('alt="' in picture and 'loading="lazy"' in picture for picture in pictures)
+    for link in re.findall(r'href="([^#"][^"]*)"', text):
+        place = unquote(link.removeprefix('file://')).replace('&amp;', '&')
+        assert (results/place).exists(), link
+    flags = pd.read_csv(results/'findings.csv')
+    assert all(Path(file).is_file() for file in flags.file)
+    shown = len(re.findall('<figure>', text))
+    assert shown == len(flags) and 'Nothing found: ' in text
+
+
+def test_a_copy_is_made_of_what_was_audited_and_undone(audited, monkeypatch, capsys):
+    folder, base, _ = audited
+    monkeypatch.setenv('DQ_HOME', str(base))
+    monkeypatch.chdir(base)
+    before = folder_digests(folder)
+    assert cli.main(['apply', str(folder), '--out', 'clean']) == 0
+    assert len({'cat/copy.png', 'cat/0.png'} & folder_digests(base/'clean').keys()) == 1
+    assert cli.main(['undo', 'clean']) == 0
+    assert folder_digests(base/'clean') == before == folder_digests(folder)
+    assert '1 pictures left out' in capsys.readouterr().out
+    (folder/'dog'/'new.png').write_bytes((folder/'dog'/'1.png').read_bytes())
+    refused = [['apply', str(folder), '--out', 'b'], ['apply', str(folder), '--out', 'clean'],
+               ['apply', str(base), '--out', 'b'], ['apply', 'digits', '--out', 'b'], ['undo', str(folder)]]
+    for command in refused: assert cli.main(command) == 2, command
+    told = capsys.readouterr().err.splitlines()
+    (folder/'dog'/'new.png').unlink()
+    words = ['dog/new.png is new; audit it again', 'is there already', 'has not been audited', 'no digits',
+             'is no cleaned copy']
+    assert len(told) == 5 and all(word in line for word, line in zip(words, told)), told
+
+
+def test_an_audit_in_words_is_quick_again_and_stays_out_of_the_folder(audited, monkeypatch, capsys):
+    """Started inside the folder, results go beside it."""
+    folder, base, _ = audited
+    monkeypatch.delenv('DQ_HOME', raising=False)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(folder_audit, 'audit', lambda *_, **__: pytest.fail('it was kept'))
+    before = folder_digests(folder)
+    opened = []
+    monkeypatch.setattr(cli.webbrowser, 'open', opened.append)
+    assert cli.main(['audit', '.', '--open', '--strict']) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 12 and lines[0].startswith('pets & <b>$x$: 13 images in 2 classes')
+    assert any(line.split()[0] == 'exact_duplicate' and line.endswith('safe to drop') for line in lines)
+    page, = opened
+    assert page.startswith('file://') and page.endswith('index.html') and folder_digests(folder) == before
+    monkeypatch.delenv('DQ_HOME', raising=False)
 
 
 def test_an_experiment_is_a_grid_of_one_run(pets, monkeypatch):

@@ -4,16 +4,19 @@
 
 # %% auto #0
 __all__ = ['RATIO_AT', 'PLANT_RATE', 'WANTED', 'MOST_ROUNDS', 'FEWEST', 'CERTAIN', 'SCORES', 'DRAWS', 'PRECISION_COLUMNS',
-           'NOMINAL_FDR', 'survival', 'defect_share', 'score_precision', 'planted_scores', 'precision_rows',
-           'known_precision', 'measure_precision']
+           'NOMINAL_FDR', 'survival', 'defect_share', 'score_precision', 'audit_spoilt', 'planted_scores',
+           'precision_rows', 'known_precision', 'measure_precision']
 
 # %% ../../nbs/4_audits/14_flag_precision.ipynb #bf847b71
 import numpy as np
 import pandas as pd
 
 from ..core.tables import check_table
+from ..sets.dataset import select_ids
 from ..faults.kinds import KINDS, kind_names
 from ..faults.plant import count_for_rate, plant
+from .image_stats import STATS_COLUMNS, image_stats
+from .quality import quality_findings
 from .auditors import audit
 
 # %% ../../nbs/4_audits/14_flag_precision.ipynb #36d2bf7e
@@ -50,14 +53,33 @@ MOST_ROUNDS  = 4    # of planting
 FEWEST       = 100  # training images below which nothing is measured
 CERTAIN      = ('exact_duplicate', 'corrupt') # kinds whose flags are always right
 
+def audit_spoilt(
+    images, # DatasetDict
+    spoilt, # the same with some training images spoilt
+    ids,    # theirs
+    kind,   # what they are spoilt by; all auditors say the same of it
+    seed,   # of the audit
+):          # -> findings of that kind, the highest scores first
+    """Audit a spoilt set; for the quality of pictures only the spoilt ones are measured again."""
+    if KINDS[kind].family != 'quality': return audit(spoilt, kinds=[kind], seed=seed)
+    stats, thumbs = image_stats(images)
+    good, thumbs = stats[stats.error.isna()].reset_index(drop=True), np.array(thumbs)
+    new, new_thumbs = image_stats(dict(train=select_ids(spoilt['train'], ids)))
+    changed = good.id.isin(ids)
+    good.loc[changed, [*STATS_COLUMNS]], thumbs[changed] = new[[*STATS_COLUMNS]].to_numpy(), new_thumbs
+    found = quality_findings(good.astype(dict(new.dtypes)), thumbs, [kind]).assign(suggested=np.nan)
+    return found.sort_values(['score', 'id'], ascending=[False, True], ignore_index=True)
+
+# %% ../../nbs/4_audits/14_flag_precision.ipynb #9ab1e285
 def planted_scores(
     images, # DatasetDict
-    kind,   # a kind of single images that can be planted; all auditors say the same of it
+    kind,   # a kind of single images that can be planted
     seed,   # of planting and audit
 ):          # -> DataFrame score, planted, suggested (right, wrong or NaN), a row a training image
     """The scores of a training set, part of which is spoilt."""
     spoilt, truth = plant(images, kind, PLANT_RATE, seed=seed)
-    found = audit(spoilt, kinds=[kind], seed=seed).round(dict(score=3)) # beyond, scores are all but 1
+    found = audit_spoilt(images, spoilt, {*truth.id}, kind, seed)
+    found = found.round(dict(score=3)) # beyond, scores are all but 1
     found = found[found.id.isin(spoilt['train']['id'][:])].drop_duplicates('id')
     right = found.id.map(dict(zip(truth.id, truth.label)))
     suggested = (found.suggested == right).where(found.suggested.notna() & right.notna())
