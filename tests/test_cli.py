@@ -2,12 +2,15 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import unquote
 
 import pandas as pd
+import psutil
 import pytest
 from fastcore.docments import docments
 from PIL import Image
@@ -15,7 +18,7 @@ from PIL import Image
 import dq_workbook
 from dq_workbook.core.files import write_json
 from dq_workbook.repairs.folder_copy import folder_digests
-from dq_workbook.app import cli, folder_audit
+from dq_workbook.app import cli, cost, folder_audit, sweep as sweep_room
 
 ROOT = Path(__file__).parent.parent
 
@@ -164,13 +167,56 @@ def test_an_audit_in_words_is_quick_again_and_stays_out_of_the_folder(audited, m
     monkeypatch.delenv('DQ_HOME', raising=False)
 
 
-def test_an_experiment_is_a_grid_of_one_run(pets, monkeypatch):
+def test_an_experiment_is_a_grid_of_one_run_and_tells_its_cost_first(pets, monkeypatch, capsys):
+    """Thirteen pictures have four test images: no verdict is told of them, whatever came out."""
     asked = []
-    monkeypatch.setattr(cli, 'run_grid', lambda grid: asked.append(grid) or 0)
+    monkeypatch.setenv('DQ_HOME', str(pets.parent))
+    monkeypatch.setattr(cli, 'run_grid', lambda grid, **more: asked.append((grid, more)) or 0)
+    no_audit = lambda dataset: asked.append(dataset) or (None, [], 'page')
+    monkeypatch.setattr(cost, 'audit_folder', no_audit)
     assert cli.main(['experiment', str(pets), '--seeds', '3', '--recipes', 'relabel,curated']) == 0
-    (run,) = asked[0]['runs']
-    assert run == dict(name='pets', dataset=str(pets), seeds=3, recipes=['relabel', 'curated'])
-    assert asked[0]['template'] == 'experiment'
+    audited, (grid, more) = asked
+    assert audited == str(pets) and grid['template'] == 'experiment'
+    assert grid['runs'] == [dict(name='pets', dataset=str(pets), seeds=3, recipes=['relabel', 'curated'])]
+    assert more == dict(instead='Too few test images to tell: 4; you would need about 900')
+    told = capsys.readouterr()
+    fits = r'cost: at most 19 fits, about \d+ min for them' # five arms, three seeds, and four rates to try
+    assert re.search(fits, told.err)
+    assert more['instead'] in told.err and told.out == 'page of the audit: page\n'
+
+
+def test_what_stands_in_for_a_verdict_on_too_few_test_images(monkeypatch, capsys):
+    run = dict(name='pets', status='done', headline='worse by 20.00 pp', folder='runs/x')
+    table = pd.DataFrame([run, dict(run, status='failed', headline='x')])
+    monkeypatch.setattr(sweep_room, 'sweep', lambda *_: table)
+    assert cli.run_grid({}, instead='Too few') == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.strip() for line in lines if 'pets' in line] == ['done  pets: Too few', 'failed  pets: x']
+
+
+def test_an_interrupt_ends_a_sweep_at_once_and_begins_no_other_run(tmp_path):
+    """As a terminal sends Ctrl-C: to all processes of the command."""
+    runs = [dict(name=name, dataset='digits', limit=limit) for name, limit in (('one', 300), ('two', 301))]
+    grid = dict(study='stop', template='audit', common=dict(calibrated=0), runs=runs)
+    (tmp_path/'two.yaml').write_text(json.dumps(grid))
+    code = 'from dq_workbook.app.cli import main; raise SystemExit(main())'
+    command = [sys.executable, '-c', code, 'sweep', str(tmp_path/'two.yaml')]
+    hears = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True,
+                               env={**os.environ, 'PYTHONPATH': str(ROOT), 'DQ_HOME': str(tmp_path)},
+                               preexec_fn=hears)
+    begun = lambda: list(tmp_path.glob('runs/stop/one-*/.report.part.ipynb'))
+    while not begun() and process.poll() is None: time.sleep(0.1)
+    family, start = psutil.Process(process.pid).children(recursive=True), time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    told = process.communicate(timeout=30)[1]
+    assert process.returncode == 130 and time.monotonic() - start < 5
+    assert told.splitlines()[-1] == 'dq sweep: interrupted; the same command goes on where it was'
+    assert 'Traceback' not in told and family
+    psutil.wait_procs(family, timeout=5)
+    assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert [path.name[:4] for path in (tmp_path/'runs'/'stop').iterdir()] == ['one-']
+    assert not list(tmp_path.glob('runs/stop/*/run.json'))
 
 
 def test_status_tells_a_line_for_each_run(tmp_path, monkeypatch, capsys):

@@ -71,6 +71,7 @@ def stop_by_force(
     print(f'\ndq: {INTERRUPTED}', file=sys.stderr, flush=True)
     os._exit(128 + number[0])
 
+# %% ../../nbs/9_app/05_engines.ipynb #e0ab6d36
 @contextmanager
 def interruptible(): # -> context that raises KeyboardInterrupt for Ctrl-C, and Terminated for a SIGTERM
     """End soon after an interrupt, with all processes that were started inside; in the main thread alone."""
