@@ -12,7 +12,7 @@ import math
 from ..core.project import project_root
 from ..core.parallel import n_parallel_fits
 from ..core.runs import finished_record
-from ..stats.power import standard_mde
+from ..stats.power import detectable_shift
 from ..sets.load import load
 from ..training.probe import PROBE
 from ..training.protocol import BUDGETS, time_precisions
@@ -51,7 +51,7 @@ def visible_difference(
     n, # test images, >= 2
 ):     # -> float, 0..1
     """The smallest difference of two accuracies that is seen in four of five samples of test images."""
-    return min(1.0, math.sqrt(DISAGREE) * standard_mde(n, 0.8, 0.05))
+    return min(1.0, math.sqrt(DISAGREE / n) * detectable_shift(n - 1))
 
 def needed_images(): # -> int, test images
     """How many test images show a difference that is worth seeing."""

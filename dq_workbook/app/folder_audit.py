@@ -25,7 +25,8 @@ from ..core.tables import read_table, write_table
 from ..core.cache import digest
 from ..sets.images import without_decoding
 from ..sets.dataset import dataset_hash
-from ..sets.load import FORMATS, find_files, load
+from ..sets.sources import FORMATS, find_source
+from ..sets.load import load
 from ..faults.kinds import kind_names
 from ..audits.image_stats import image_stats
 from ..audits.embed import embed
@@ -79,8 +80,8 @@ def is_picture_folder(
     dataset, # name or path
 ):           # -> bool
     """Whether a set is a folder of pictures, which can be copied, and not a table or an archive of them."""
-    base = Path(dataset).expanduser()
-    return base.is_dir() and not any(e.suffixes and find_files(base, e) for e in FORMATS.values())
+    base = Path(dataset).expanduser().absolute()
+    return base.is_dir() and not FORMATS[find_source(base).name].suffixes
 
 # %% ../../nbs/9_app/08_folder_audit.ipynb #ad474eee
 STAGE_COSTS = dict(reading=1, measuring=4, embedding=5, comparing=5) # ms an image on two cores, roughly

@@ -19,7 +19,7 @@ import pandas as pd
 from ..core.registry import Registry, check_choice
 from ..core.files import write_folder, write_json
 from ..core.tables import check_table, write_table
-from ..sets.splits import SPLIT_NAMES
+from ..sets.splits import parse_split
 from .recipes import ACTIONS
 
 # %% ../../nbs/5_repairs/06_folder_copy.ipynb #89b83f75
@@ -63,7 +63,7 @@ def class_part(
     Raises ValueError where there is none.
     """
     parts = PurePosixPath(path).parts[:-1]
-    start = int(len(parts) > 1 and parts[0].lower() in SPLIT_NAMES)
+    start = int(len(parts) > 1 and parse_split(parts[0]) is not None)
     if name in parts[start:]: return parts.index(name, start)
     raise ValueError(f'{path} can get no other label: it stands in no folder of its class {name!r}')
 
