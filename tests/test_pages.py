@@ -63,7 +63,7 @@ def test_a_condition_that_is_gone_is_an_error(copy):
 
 
 def test_readme_is_read_in_one_go():
-    assert len((ROOT / 'README.md').read_text().splitlines()) <= 120
+    assert len((ROOT / 'README.md').read_text().splitlines()) <= 110
 
 
 def test_a_typed_figure_would_be_seen():
