@@ -180,7 +180,7 @@ def test_an_experiment_is_a_grid_of_one_run_and_tells_its_cost_first(pets, monke
     assert grid['runs'] == [dict(name='pets', dataset=str(pets), seeds=3, recipes=['relabel', 'curated'])]
     assert more == dict(instead='Too few test images to tell: 4; you would need about 900')
     told = capsys.readouterr()
-    fits = r'cost: at most 19 fits, about \d+ min for them' # five arms, three seeds, and four rates to try
+    fits = r'cost: at most 19 fits, about \d+ min for these' # five arms, three seeds, and four rates to try
     assert re.search(fits, told.err)
     assert more['instead'] in told.err and told.out == 'page of the audit: page\n'
 
