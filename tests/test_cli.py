@@ -150,9 +150,9 @@ def test_a_copy_is_made_of_what_was_audited_and_undone(audited, monkeypatch, cap
 
 
 def test_an_audit_in_words_is_quick_again_and_stays_out_of_the_folder(audited, monkeypatch, capsys):
-    """Started inside the folder, results go beside it."""
+    """Where results would go into the folder, they go beside it."""
     folder, base, _ = audited
-    monkeypatch.delenv('DQ_HOME', raising=False)
+    monkeypatch.setenv('DQ_HOME', str(folder))
     monkeypatch.chdir(folder)
     monkeypatch.setattr(folder_audit, 'audit', lambda *_, **__: pytest.fail('it was kept'))
     before = folder_digests(folder)
@@ -164,7 +164,6 @@ def test_an_audit_in_words_is_quick_again_and_stays_out_of_the_folder(audited, m
     assert any(line.split()[0] == 'exact_duplicate' and line.endswith('safe to drop') for line in lines)
     page, = opened
     assert page.startswith('file://') and page.endswith('index.html') and folder_digests(folder) == before
-    monkeypatch.delenv('DQ_HOME', raising=False)
 
 
 def test_an_experiment_is_a_grid_of_one_run_and_tells_its_cost_first(pets, monkeypatch, capsys):
@@ -180,7 +179,7 @@ def test_an_experiment_is_a_grid_of_one_run_and_tells_its_cost_first(pets, monke
     assert grid['runs'] == [dict(name='pets', dataset=str(pets), seeds=3, recipes=['relabel', 'curated'])]
     assert more == dict(instead='Too few test images to tell: 4; you would need about 900')
     told = capsys.readouterr()
-    fits = r'cost: at most 19 fits, about \d+ min for them' # five arms, three seeds, and four rates to try
+    fits = r'cost: at most 19 fits, about \d+ min for these' # five arms, three seeds, and four rates to try
     assert re.search(fits, told.err)
     assert more['instead'] in told.err and told.out == 'page of the audit: page\n'
 

@@ -8,12 +8,13 @@ __all__ = ['COMMANDS', 'OTHER_CODES', 'parse_options', 'list_commands', 'main', 
 
 # %% ../../nbs/9_app/11_cli.ipynb #6e6f3056
 import inspect
+import io
 import multiprocessing.util
 import os
 import shlex
 import sys
 import webbrowser
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 
 from fastcore.docments import docments
@@ -82,7 +83,9 @@ def run_grid(
 ):               # -> exit code: 1 when a run failed
     """Execute a grid and print how each run ended."""
     from dq_workbook.app.sweep import sweep
-    table, page = sweep(grid, jobs, engine), project_root()/'runs'/'index.html'
+    quiet = redirect_stdout(io.StringIO()) if instead else nullcontext() # a sweep tells headlines, too
+    with quiet: table = sweep(grid, jobs, engine)
+    page = project_root()/'runs'/'index.html'
     for run in table.itertuples():
         told = instead if run.status == 'done' and instead else run.headline
         print(f'{run.status:>6}  {run.name}: {told}\n        {run.folder}')

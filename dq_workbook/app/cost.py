@@ -72,7 +72,7 @@ def cost_lines(
 ):          # -> list of text
     """What is said before an experiment starts."""
     minutes, n = estimate_minutes(images, run), len(images['test'])
-    about = f', about {max(1, round(minutes))} min for them' if minutes else ''
+    about = f', about {max(1, round(minutes))} min for these' if minutes else ''
     seen = f'{n} test images, which show a difference from {100 * visible_difference(max(n, 2)):.1f} pp on'
     return [f'cost: at most {planned_fits(run)} fits{about}', too_few_words(n) or seen]
 
