@@ -76,6 +76,9 @@ def stop_by_force(
 def interruptible(): # -> context that raises KeyboardInterrupt for Ctrl-C, and Terminated for a SIGTERM
     """End soon after an interrupt, with all processes that were started inside; in the main thread alone."""
     def terminate(*_): raise Terminated
+    if threading.current_thread() is not threading.main_thread(): # which alone is told of signals
+        yield
+        return
     keep, ended, (pipe, told) = children(), threading.Event(), os.pipe()
     os.set_blocking(told, False)
     handler, old = signal.signal(signal.SIGTERM, terminate), signal.set_wakeup_fd(told)

@@ -150,7 +150,7 @@ def neighbor_distances(
 # %% ../../nbs/4_audits/02_neighbors.ipynb #a647b180
 SCENE_REACH = 50  # neighbours by which the density of a place is measured, and twice as many
 SCENE_RANKS = 20  # neighbours of an image that may be of its scene
-SCENES_FROM = 200 # images from which scenes are looked for; fewer don't tell a density
+SCENES_FROM = 500 # images from which scenes are looked for; fewer don't tell a density
 SCENE_FDR   = 0.05 # share of false ones among the neighbours that are told
 
 def scene_reach(
