@@ -204,8 +204,9 @@ def check_ranges(
 ):              # -> None
     """Raise ValueError for a number out of range, and for a primary contrast that no recipe gives."""
     for name, least in LEAST.items():
-        value = parameters.get(name, least)
-        if value < least: raise ValueError(f'{name} is {value}, expected {least} or more')
+        given = parameters.get(name, least)
+        for value in given if isinstance(given, (list, tuple)) else [given]:
+            if value < least: raise ValueError(f'{name} is {value}, expected {least} or more')
     if parameters.get('limit') == 1: raise ValueError('limit is 1 image: expected 0 for all, or several')
     if parameters.get('margin', 0) >= 1: raise ValueError('margin is a share, as 0.005 for half a point')
     for kind, dose in parameters.get('plant', {}).items():
