@@ -23,9 +23,8 @@ from ..sets.load import locate
 from ..faults.kinds import kind_names
 from ..audits.auditors import resolve_auditor
 from ..repairs.folder_copy import copy_folder, folder_digests
-from dq_workbook.reports.audit_page import (
-    changes_words, clean_kinds, headline_words, kind_sections, summarize_kinds, summary_lines,
-    write_audit_page)
+from ..reports.audit_page import changes_words, clean_kinds, headline_words, kind_sections
+from ..reports.audit_page import summarize_kinds, summary_lines, write_audit_page
 from .folder_audit import (
     audit_in_stages, is_picture_folder, picture_files, results_beside, results_folder, stage, stage_bar)
 

@@ -9,7 +9,6 @@ __all__ = ['STAGE_COSTS', 'CHECK_COSTS', 'CHECK_COST', 'results_beside', 'result
 
 # %% ../../nbs/9_app/08_folder_audit.ipynb #bc392db5
 import os
-import re
 import shutil
 import sys
 import time
@@ -21,6 +20,7 @@ from datasets import ClassLabel, DatasetDict, concatenate_datasets
 from tqdm import tqdm
 
 from ..core.project import package_folder, project_root
+from ..core.files import safe_name
 from ..core.tables import read_table, write_table
 from ..core.cache import digest
 from ..sets.images import without_decoding
@@ -52,8 +52,8 @@ def results_folder(
     """Where the results of an audit are."""
     place = Path(dataset).expanduser()
     whole = str(place.resolve()) if place.exists() else str(dataset)
-    safe = re.sub('[^0-9A-Za-z._-]+', '-', Path(whole).name).strip('-') or 'images'
-    return project_root()/'runs'/'audit'/f'{safe}-{digest(whole)[:8]}'
+    name = safe_name(Path(whole).name) or 'images'
+    return project_root()/'runs'/'audit'/f'{name}-{digest(whole)[:8]}'
 
 # %% ../../nbs/9_app/08_folder_audit.ipynb #eba62572
 def join_drawn_test(

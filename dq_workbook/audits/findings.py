@@ -94,7 +94,7 @@ def collect_findings(
     good, pairs = stats[stats.error.isna()].reset_index(drop=True), bool(set(kinds) & set(kind_names('pair')))
     parts = [corrupt_findings(stats), quality_findings(good, thumbs, kinds)]
     if (pairs or 'outlier' in kinds) and len(good) > 1:
-        near = nearest_neighbors(vectors, max(N_NEIGHBORS, 2 * scene_reach(len(good))))
+        near = nearest_neighbors(vectors, max(N_NEIGHBORS, 2 * scene_reach(len(good)) * pairs))
         if pairs: parts.append(all_pair_findings(good, thumbs, vectors, near))
         if 'outlier' in kinds and len(good) > 5: parts.append(outliers(good, vectors, near[:, :N_NEIGHBORS]))
     return concat_findings([*parts, *train_findings(good, thumbs, inner, kinds, seed, tool)], kinds, tool)

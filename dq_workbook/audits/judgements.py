@@ -7,7 +7,6 @@ __all__ = ['JUDGEMENT_COLUMNS', 'VERDICTS', 'JUDGEMENT_KEY', 'strongest_flags', 
            'read_judgements', 'record_judgements', 'apply_judgements', 'false_alarm_rate']
 
 # %% ../../nbs/4_audits/16_judgements.ipynb #bc4b9742
-import re
 from datetime import date
 
 import numpy as np
@@ -15,7 +14,7 @@ import pandas as pd
 
 from ..core.project import project_root
 from ..core.registry import check_choice
-from ..core.files import write_atomic
+from ..core.files import safe_name, write_atomic
 from ..core.tables import check_table
 from ..stats.intervals import wilson_interval
 
@@ -51,8 +50,7 @@ def judgement_path(
     dataset, # as from `dataset_name`
 ):           # -> Path of the table, which need not be there
     """Where the judgements on a data set are kept."""
-    safe = re.sub('[^0-9A-Za-z._-]+', '-', str(dataset)).strip('-')
-    return project_root()/'judgements'/f'{safe}.csv'
+    return project_root()/'judgements'/f'{safe_name(dataset)}.csv'
 
 # %% ../../nbs/4_audits/16_judgements.ipynb #d8b1f2d9
 def read_judgements(

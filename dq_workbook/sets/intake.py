@@ -20,7 +20,6 @@ import pandas as pd
 from fastcore.basics import patch
 from PIL import Image
 
-from .images import without_decoding
 from .splits import PLAIN_WORDS, name_words, path_split
 
 # %% ../../nbs/2_sets/03_intake.ipynb #db49f661
@@ -191,8 +190,12 @@ def used_files(
     images, # DatasetDict
 ):          # -> set of Paths of the files that its images are read from
     """The image files of a set."""
-    raws = [raw for rows in images.values() for raw in without_decoding(rows)['image']]
-    return {Path(raw['path']) for raw in raws if raw['bytes'] is None}
+    used = set()
+    for rows in images.values():
+        for some in rows.select_columns('image').with_format('arrow').iter(1000): # bytes are not touched
+            raws = some['image'].combine_chunks()
+            used |= set(raws.field('path').filter(raws.field('bytes').is_null()).to_pylist())
+    return set(map(Path, used))
 
 def count_reasons(
     problems, # list of text

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'below', 'enlarge_digit', 'digits', 'Format', 'no_pictures_beside', 'format_of_file', 'find_files',
-           'Source', 'file_source', 'wrapped_folders', 'find_source', 'local_datasets', 'nearest_path', 'unknown_name',
-           'locate', 'list_files', 'data_files']
+           'Source', 'file_source', 'wrapped_folders', 'holds_images', 'find_source', 'local_datasets', 'nearest_path',
+           'unknown_name', 'locate', 'list_files', 'data_files']
 
 # %% ../../nbs/2_sets/10_sources.ipynb #51838adf
 import difflib
@@ -133,6 +133,12 @@ def wrapped_folders(
     return [path, *(wrapped_folders(inner[0]) if len(inner) == 1 and inner[0].is_dir() else [])]
 
 # %% ../../nbs/2_sets/10_sources.ipynb #74cd1f02
+def holds_images(
+    path, # folder
+):        # -> bool
+    """Whether a folder holds an image at any depth."""
+    return bool(scan_folder(path, Intake(path)).all_images)
+
 def find_source(
     path, # of a file, or of a folder, absolute
 ):        # -> Source
@@ -141,12 +147,11 @@ def find_source(
     Raises ValueError for a file or a folder of no known format, and for a folder with several tables.
     """
     if path.is_file(): return file_source(path)
-    has_images = bool(scan_folder(path, Intake(path)).all_images)
     entries, places = sorted(FORMATS.items(), key=lambda item: not item[1].suffixes), wrapped_folders(path)
     for choosing in (True, False):
         for name, entry in entries:
             for place in places if entry.suffixes else [path]:
-                if not entry.suffixes and choosing and not has_images: continue
+                if choosing and not entry.suffixes and not holds_images(path): continue
                 if files := find_files(place, entry, choosing):
                     return Source(partial(entry.read, files), name, place, files=tuple(files))
     known = ', '.join(pattern for _, entry in entries for pattern in entry.patterns)
