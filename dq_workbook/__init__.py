@@ -28,7 +28,7 @@ _CALLS = dict(
     decontaminate='repairs.decontaminate', inflation='evaluation.leakage',
     fit='training.fit', score='evaluation.slices',
     compare='stats.contrasts', equivalent='stats.equivalence', mde='stats.power',
-    review='reports.review', build_release='app.release', push_release='app.release', sweep='app.sweep')
+    review='reports.review', build_release='app.release', push_release='app.push', sweep='app.sweep')
 
 __all__ = list(_CALLS)
 

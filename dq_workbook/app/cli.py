@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'OTHER_CODES', 'parse_options', 'list_commands', 'main', 'run_grid', 'run_sweep', 'run_experiment',
-           'show_status', 'run_audit', 'run_apply', 'run_undo', 'load_all', 'load_pair', 'run_guard', 'show_catalogue']
+           'show_status', 'run_audit', 'run_apply', 'run_undo', 'load_all', 'load_pair', 'run_guard', 'run_release',
+           'show_catalogue']
 
 # %% ../../nbs/9_app/11_cli.ipynb #6e6f3056
 import inspect
@@ -216,11 +217,36 @@ def run_guard(
         return 1
     print('No test image is among the training images.')
 
+# %% ../../nbs/9_app/11_cli.ipynb #ce8314ef
+@COMMANDS.add('release')
+def run_release(
+    dataset:str,          # folder or file of images, hf://owner/name, or a name in the catalogue
+    recipe:str='curated', # repair
+    out:str=None,         # folder to make; left out, release/NAME
+    licence:str=None,     # of your own images, as CC-BY-4.0: they go along; left out, the ledger goes alone
+    overwrite:bool=False, # replace the folder
+    push:str=None,        # owner/name on the Hub: upload the release, after asking
+    dry_run:bool=False,   # with --push, list what would be uploaded
+    yes:bool=False,       # with --push, don't ask
+):                        # -> exit code
+    """Audit and repair a set, and build a folder for the Hub: Parquet, ledger, card, Croissant, checksums."""
+    from dq_workbook.app.push import push_release
+    from dq_workbook.app.release import release_dataset
+    with redirect_stdout(sys.stderr): folder = release_dataset(dataset, recipe, out, licence, overwrite)
+    print(f'release: {folder}')
+    if not push: return
+    sent = push_release(folder, push, dry_run=dry_run, yes=yes)
+    print(sent.to_string(index=False) if dry_run else sent)
+
 # %% ../../nbs/9_app/11_cli.ipynb #6f51b6b5
 @COMMANDS.add('catalogue')
 def show_catalogue(
-    n:int=10, # how many sets
-):            # -> None
-    """Print the public image sets that are worth the work, the best first, with score and reason."""
-    from dq_workbook.sets.catalogue import select
+    n:int=10,      # how many sets
+    name:str=None, # one set: what is known of it, and from where
+):                 # -> None
+    """Print the public image sets that are worth the work, the best first, or what is known of one."""
+    from dq_workbook.sets.catalogue import card_facts, select
+    if name:
+        for fact in card_facts(name).itertuples(): print(f'{fact.field}: {fact.value} ({fact.source})')
+        return
     for row in select(n).itertuples(): print(f'{row.score:.2f}  {row.name}: {row.reason}')

@@ -6,17 +6,19 @@
 __all__ = ['RECIPES', 'ACTIONS', 'DEDUP', 'LEAK_FREE', 'RELABEL', 'DROP_LABEL_ERRORS', 'LEAST_PRECISION', 'MOST_OF_A_CLASS',
            'drop_low_quality', 'curated', 'recipe_rules', 'planned_changes', 'is_of_auditor', 'change_precision',
            'allowed_changes', 'expected_wrong', 'change_reason', 'protect_classes', 'keep_one_per_class', 'check_known',
-           'needed_precision', 'make_ledger', 'apply', 'curate']
+           'needed_precision', 'make_ledger', 'released_ledger', 'apply', 'curate']
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #d3022de6
 import logging
+from pathlib import Path
 
 import datasets
 import numpy as np
 import pandas as pd
 
 from ..core.registry import Registry, check_choice
-from ..core.tables import TABLES, check_table
+from ..core.tables import TABLES, check_table, read_table
+from ..sets.checksums import check_checksums
 from ..sets.dataset import class_names, replace_rows, select_ids
 from ..faults.kinds import KINDS, kind_names
 from ..audits.auditors import AUDITORS
@@ -215,14 +217,29 @@ def make_ledger(
     return ledger
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #a6c75d5c
+def released_ledger(
+    images, # DatasetDict
+    path,   # of a release, or of a ledger.parquet beside its checksums.parquet
+):          # -> ledger table
+    """Read the ledger of a release that was made for these very images.
+
+    Raises ValueError naming the first image that is missing or differs.
+    """
+    path = Path(path)
+    file = path/'ledger.parquet' if path.is_dir() else path
+    checksums = file.with_name('checksums.parquet')
+    if checksums.exists(): check_checksums(images, read_table(checksums))
+    return read_table(file)
+
 def apply(
     images, # DatasetDict
-    ledger, # ledger table
+    ledger, # ledger table, or the path of one or of a release: its checksums are compared first
 ):          # -> DatasetDict whose training images are changed as the ledger says
     """Make the changes of a ledger.
 
-    Raises ValueError naming the first image that isn't there.
+    Raises ValueError naming the first image that isn't there, or isn't the one that the ledger was made for.
     """
+    if isinstance(ledger, (str, Path)): ledger = released_ledger(images, ledger)
     check_table(ledger, 'ledger')
     train, index = images['train'], {name: k for k, name in enumerate(class_names(images))}
     missing = set(ledger.id) - set(train['id'][:])

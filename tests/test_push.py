@@ -1,0 +1,117 @@
+"""A release goes to a server that plays the Hub: whole, after a broken connection, not with a wrong token."""
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+PUSH = '''
+import sys
+from dq_workbook.app import push
+push.PAUSE = .01
+try: print(push.push_release(sys.argv[1], 'owner/pets'))
+except (OSError, ValueError) as error: print(type(error).__name__, error); sys.exit(1)
+'''
+
+
+class Hub(BaseHTTPRequestHandler):
+    """The endpoints that an upload asks for."""
+    def log_message(self, *_): pass
+
+    def answer(self, status, value=None):
+        body = json.dumps(value or {}).encode()
+        self.send_response(status)
+        self.send_header('Content-Type', 'application/json')
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self): self.answer(200, dict(id='owner/pets', sha='0'*40, siblings=[]))
+
+    def do_POST(self):
+        raw, hub = self.rfile.read(int(self.headers.get('Content-Length', 0))), self.server
+        if self.headers.get('Authorization') != 'Bearer hf_right': return self.answer(401, dict(error='No'))
+        if self.path.endswith('/preupload/main'):
+            mode = lambda path: 'lfs' if path.endswith('.parquet') else 'regular'
+            paths = [file['path'] for file in json.loads(raw)['files']]
+            modes = [dict(path=path, uploadMode=mode(path), shouldIgnore=False) for path in paths]
+            return self.answer(200, dict(files=modes))
+        if self.path.endswith('/info/lfs/objects/batch'):
+            objects = [dict(oid=o['oid'], size=o['size']) for o in json.loads(raw)['objects']]
+            for thing in objects:
+                if thing['oid'] not in hub.stored:
+                    thing['actions'] = dict(upload=dict(href=f'http://127.0.0.1:{hub.server_port}/put/{thing["oid"]}'))
+            return self.answer(200, dict(transfer='basic', objects=objects))
+        if '/commit/' in self.path:
+            lines = [json.loads(line) for line in raw.splitlines() if line]
+            hub.committed = {line['value']['path'] for line in lines if line['key'] != 'header'}
+            url = f'http://127.0.0.1:{hub.server_port}/datasets/owner/pets/commit/{"1"*40}'
+            return self.answer(200, dict(success=True, commitUrl=url, commitOid='1'*40))
+        self.answer(200, dict(url=f'http://127.0.0.1:{hub.server_port}/datasets/owner/pets'))
+
+    def do_PUT(self):
+        hub, raw = self.server, self.rfile.read(int(self.headers['Content-Length']))
+        hub.puts += 1
+        if hub.puts in hub.broken: return self.connection.close()
+        oid = self.path.rsplit('/', 1)[-1]
+        assert hashlib.sha256(raw).hexdigest() == oid
+        hub.stored[oid] = hub.stored.get(oid, 0) + 1
+        self.answer(200)
+
+
+@pytest.fixture
+def hub():
+    server = ThreadingHTTPServer(('127.0.0.1', 0), Hub)
+    server.stored, server.committed, server.puts, server.broken = {}, set(), 0, ()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+@pytest.fixture(scope='module')
+def release(tmp_path_factory):
+    import dq_workbook as dq
+    from dq_workbook.core.tables import TABLES
+    import pandas as pd
+    images = dq.load('digits')
+    ledger = pd.DataFrame([(images['train'][0]['id'], 'drop', 'blurry', '0', None, 'by hand')],
+                          columns=TABLES['ledger'])
+    card = dict(name='digits', licence='CC-BY-4.0', redistributable=True)
+    out = tmp_path_factory.mktemp('releases')/'digits'
+    return dq.build_release(dq.apply(images, ledger), ledger, card, out, original=images)
+
+
+def push(hub, folder, token='hf_right'):
+    env = {**os.environ, 'HF_ENDPOINT': f'http://127.0.0.1:{hub.server_port}', 'HF_HUB_DISABLE_XET': '1',
+           'HF_HUB_DISABLE_PROGRESS_BARS': '1', 'HF_TOKEN': token, 'HF_HUB_OFFLINE': '0'}
+    return subprocess.run([sys.executable, '-c', PUSH, str(folder)], env=env, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=120)
+
+
+def test_every_file_arrives_even_when_the_connection_breaks(hub, release):
+    hub.broken = (2,)
+    done = push(hub, release)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.strip().endswith('/datasets/owner/pets')
+    files = {path.relative_to(release).as_posix() for path in release.rglob('*') if path.is_file()}
+    assert hub.committed == files
+    assert set(hub.stored.values()) == {1}, 'what had arrived is not sent again'
+
+
+def test_a_wrong_token_is_told_in_one_line(hub, release):
+    done = push(hub, release, 'hf_wrong')
+    assert done.returncode == 1 and done.stdout.startswith('PermissionError') and '401' in done.stdout
+    assert 'hf_wrong' not in done.stdout + done.stderr and len(done.stdout.splitlines()) == 1
+
+
+def test_another_copy_of_the_images_is_refused(release):
+    import dq_workbook as dq
+    images = dq.load('digits')
+    by_folder, by_file = dq.apply(images, release), dq.apply(images, str(release/'ledger.parquet'))
+    assert by_folder['train']['id'][:] == by_file['train']['id'][:]
+    spoilt, _ = dq.plant(images, 'blurry', rate=.1, severity=3, seed=0)
+    with pytest.raises(ValueError, match='images differ from those'): dq.apply(spoilt, release)
