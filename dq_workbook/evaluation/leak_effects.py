@@ -35,7 +35,7 @@ def leak_effects(
     leaked_ids,  # ids of leaked test images, or Series: id -> whether its near duplicate has its label
     contrasts,   # list of (arm with the near duplicates, arm without)
     groups=None, # Series: id of a test image -> what it belongs to; None: each image stands alone
-):               # -> DataFrame, a row for each contrast and leaks: differences of accuracy with _low and _high
+):               # -> DataFrame, a row for each contrast and leaks: differences, each with _low and _high
     """What near duplicates in training did to leaked images, beyond what happened to others.
 
     Columns: leaks (all; agree and differ where labels are known), seeds, n_leaked, n_clean; all, leaked and

@@ -132,7 +132,7 @@ def inflation(
     leaked_ids,   # ids of leaked test images, or Series: id -> whether its near duplicate has its label
     groups=None,  # Series: id of a test image -> what it belongs to; None: each image stands alone
     matched=None, # DataFrame from `matched_images`, as hard as the leaked ones; None leaves them out
-):                # -> DataFrame, a row for each dataset, model, arm and leaks; accuracies and inflation are shares
+):                # -> DataFrame, a row for each dataset, model, arm and leaks; all numbers are shares, 0..1
     """How much the leaked test images raise the accuracy, with 95 % intervals over seeds and images.
 
     Columns: leaks (all; agree and differ where labels are known), seeds, n_leaked and n_clean;
