@@ -15,7 +15,7 @@ import pandas as pd
 from ..sets.images import image_bytes
 from ..sets.dataset import check_classes, class_names, select_ids
 from ..faults.quality import is_readable
-from .recipes import curate
+from .recipes import LEAST_PRECISION, curate
 
 # %% ../../nbs/5_repairs/01_controls.ipynb #a38c85fe
 def unreadable_ids(
@@ -49,6 +49,7 @@ def make_arms(
     findings, # findings table
     recipes,  # list of recipe names
     precision=None, # DataFrame from `measure_precision`; None measures it for each recipe
+    drop_from=LEAST_PRECISION['drop'], # share of right flags that dropping images asks for; 0 drops all
 ):            # -> (arms: name -> DatasetDict or function of the seed; ledger with a column arm; sizes)
     """Everything that is to be trained.
 
@@ -61,7 +62,7 @@ def make_arms(
     arms, ledgers, n = {'raw': images}, [], len(images['train'])
     sizes = [dict(arm='raw', images=n, dropped=0, relabelled=0)]
     for recipe in recipes:
-        arms[recipe], ledger = curate(images, findings, recipe, precision=precision)
+        arms[recipe], ledger = curate(images, findings, recipe, drop_from=drop_from, precision=precision)
         ledgers.append(ledger.assign(arm=recipe))
         review, (wrong, low, high) = ledger.attrs['review'], ledger.attrs['expected_wrong']
         doubts = dict(review=len(review), wrong=wrong, wrong_low=low, wrong_high=high)
