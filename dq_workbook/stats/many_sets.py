@@ -38,7 +38,7 @@ def interquartile_mean(
 def random_effects(
     diffs,  # float array, the effect of each set, two or more
     errors, # float array, their standard errors, > 0
-):          # -> dict: mean, low, high, between (standard deviation), q, q_p, i2, predicted_low, predicted_high
+):          # -> dict: mean, low, high, between (standard deviation), q, q_p, i2, predicted_low and _high
     """The random-effects summary of several sets.
 
     Methods: Paule and Mandel 1982; Hartung and Knapp 2001; Higgins, Thompson and Spiegelhalter 2009.
@@ -46,17 +46,19 @@ def random_effects(
     diffs, errors = np.asarray(diffs, float), np.asarray(errors, float)
     found = combine_effects(diffs, errors ** 2, method_re='iterated')
     df, mean = len(diffs) - 1, float(found.mean_effect_re)
-    half = stats.t.isf(0.025, df) * max(found.sd_eff_w_re_hksj, found.sd_eff_w_re) # no narrower than by chance
+    error = max(found.sd_eff_w_re_hksj, found.sd_eff_w_re) # no less than by chance
+    half = stats.t.isf(0.025, df) * error
     tau2 = max(0.0, found.tau2)
     reach = stats.t.isf(0.025, max(1, df - 1)) * np.sqrt(tau2 + found.sd_eff_w_re ** 2)
     q = float(found.q)
-    return dict(mean=mean, low=mean - half, high=mean + half, between=tau2 ** 0.5, q=q, q_p=stats.chi2.sf(q, df),
-                i2=max(0.0, 1 - df / q) if q else 0.0, predicted_low=mean - reach, predicted_high=mean + reach)
+    return dict(mean=mean, low=mean - half, high=mean + half, between=tau2 ** 0.5, q=q,
+                q_p=stats.chi2.sf(q, df), i2=max(0.0, 1 - df / q) if q else 0.0,
+                predicted_low=mean - reach, predicted_high=mean + reach)
 
 # %% ../../nbs/1_stats/12_many_sets.ipynb #b8bfc8d1
 def many_sets(
     effects, # effects table of one contrast, slice and metric: a row a set
-):           # -> dict: n_sets, better (sets with diff > 0), p (Wilcoxon), iqm, what `random_effects` gives, covers
+):           # -> dict: n_sets, better (diff > 0), p (Wilcoxon), iqm, what `random_effects` gives, covers
     """What several sets say together.
 
     Raises ValueError for fewer than two sets with an interval, and for a set with two rows.
@@ -71,20 +73,22 @@ def many_sets(
 # %% ../../nbs/1_stats/12_many_sets.ipynb #d140f66d
 def critical_difference(
     table, # DataFrame [sets x arms] of scores, higher is better, no NaN
-):         # -> (DataFrame: arm, rank (mean, 1 is best), tied (arms that can't be told from it); dict p, difference)
+):         # -> (DataFrame arm, rank (mean, 1 is best), tied (what can't be told from it); dict p, difference)
     """Mean ranks of arms over sets. Methods: Friedman 1937, Nemenyi 1963, as in Demšar 2006.
 
     Raises ValueError for fewer than three arms or sets, and for a set without a score.
     """
     n_sets, n_arms = table.shape
     if min(n_sets, n_arms) < 3: raise ValueError(f'{n_arms} arms on {n_sets} sets: ranks need three of each')
-    if table.isna().any(axis=None): raise ValueError(f'no score on {table.index[table.isna().any(axis=1)][0]!r}')
+    empty = table.index[table.isna().any(axis=1)]
+    if len(empty): raise ValueError(f'no score on {empty[0]!r}')
     ranks = table.rank(axis=1, ascending=False).mean().sort_values()
     quantile = stats.studentized_range.isf(0.05, n_arms, np.inf) / 2 ** 0.5
     difference = float(quantile * np.sqrt(n_arms * (n_arms + 1) / (6 * n_sets)))
     near = [', '.join(ranks.index[(ranks - rank).abs().between(1e-12, difference)]) for rank in ranks]
+    ranked = pd.DataFrame(dict(arm=ranks.index, rank=ranks.to_numpy(), tied=near))
     p = float(stats.friedmanchisquare(*table.to_numpy().T).pvalue)
-    return pd.DataFrame(dict(arm=ranks.index, rank=ranks.to_numpy(), tied=near)), dict(p=p, difference=difference)
+    return ranked, dict(p=p, difference=difference)
 
 # %% ../../nbs/1_stats/12_many_sets.ipynb #549150a4
 def resplit_interval(
@@ -95,7 +99,8 @@ def resplit_interval(
 
     Raises ValueError for a share that leaves nothing to train on or to test. Source: Nadeau and Bengio 2003.
     """
-    if not 0 < test_share < 1: raise ValueError(f'test_share is {test_share}, expected a share between 0 and 1')
+    if not 0 < test_share < 1:
+        raise ValueError(f'test_share is {test_share}, expected a share between 0 and 1')
     diffs = np.asarray(diffs, float)
     diffs = diffs[~np.isnan(diffs)]
     n = len(diffs)
