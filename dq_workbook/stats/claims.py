@@ -7,7 +7,6 @@ __all__ = ['decide', 'settle', 'judge_sets', 'overall']
 
 # %% ../../nbs/1_stats/13_claims.ipynb #c7df8156
 import numpy as np
-import pandas as pd
 
 # %% ../../nbs/1_stats/13_claims.ipynb #0499cb42
 def decide(
