@@ -25,7 +25,7 @@ from dq_workbook.stats.contrasts import LOWER_IS_BETTER
 from dq_workbook.training import fit as fit_room
 from dq_workbook.training.batches import batch_order
 from dq_workbook.training.models import DEFAULT_MODEL
-from dq_workbook.training.protocol import BF16, BUDGETS, FASTER, FP32, frozen_protocol, tuned_rate
+from dq_workbook.training.protocol import BF16, BUDGETS, FP32, frozen_protocol, tuned_rate
 from dq_workbook.training.transfer import PRETRAINING_METHODS, TRANSFER_MODES, pretrain, transfer
 
 ROOT = Path(__file__).parent.parent
@@ -150,15 +150,14 @@ def test_two_arms_differ_in_their_data_alone(monkeypatch):
 
 @pytest.mark.parametrize('budget', BUDGETS)
 def test_a_budget_is_a_whole_protocol(budget):
-    settings, protocol = BUDGETS[budget], frozen_protocol(budget, DEFAULT_MODEL, 32)
+    settings, protocol = BUDGETS[budget], frozen_protocol(budget, DEFAULT_MODEL)
     assert set(settings) == set(BUDGETS['smoke']), 'every budget has the same settings'
     positive, shares = ('steps', 'batch', 'size', 'peak_lr', 'weight_decay'), ('warmup', 'shift', 'mirror')
     assert all(settings[name] > 0 for name in positive) and all(0 <= settings[name] <= 1 for name in shares)
     assert all(isinstance(settings[name], int) for name in ('steps', 'batch', 'size'))
     assert settings['size'] % 32 == 0 and settings['optimizer'] in fit_room.OPTIMIZERS
     assert settings['order'] in ('rows', 'ids') and protocol['precision'] in (BF16, FP32)
-    chosen_here = {'precision'} if settings['precision'] == FASTER else set()
-    assert all(protocol[name] == value for name, value in settings.items() if name not in chosen_here)
+    assert all(protocol[name] == value for name, value in settings.items())
 
 
 TUNED = [name for name, settings in BUDGETS.items() if settings['tuned_for']]

@@ -150,7 +150,8 @@ def template_parameters(
 
 # %% ../../nbs/9_app/03_grid.ipynb #9966fd59
 TYPES = {'str': (str, 'text'), 'int': (int, 'a whole number'), 'float': ((int, float), 'a number'),
-         'list': ((list, tuple), 'a list'), 'dict': (dict, 'names and values')}
+         'bool': (bool, 'true or false'), 'list': ((list, tuple), 'a list'),
+         'dict': (dict, 'names and values')}
 
 def check_type(
     name,  # of a parameter
@@ -182,7 +183,9 @@ def parameter_choices(): # -> dict: parameter -> (what a value is called, what v
     from dq_workbook.faults.kinds import kind_names
     from dq_workbook.faults.corruptions import CORRUPTIONS
     from dq_workbook.audits.auditors import AUDITORS
+    from dq_workbook.faults.doses import dose_names
     from dq_workbook.repairs.recipes import RECIPES
+    from dq_workbook.repairs.causes import CAUSES
     from dq_workbook.training.models import model_names
     from dq_workbook.training.protocol import BUDGETS
     from dq_workbook.training.transfer import PRETRAINING_METHODS, TRANSFER_MODES
@@ -192,12 +195,14 @@ def parameter_choices(): # -> dict: parameter -> (what a value is called, what v
                 primary=('recipe', ('', *RECIPES)), baseline=('baseline of the primary contrast', BASELINES),
                 slice=('slice', ('test', 'leaked', 'not_leaked')),
                 plant=('kind of defect', kind_names(planted=True)),
+                doses=('defect to dose', dose_names()), causes=('cause', CAUSES),
                 planted=('kind of defect', kind_names(planted=True)),
                 corruptions=('corruption', CORRUPTIONS), methods=('way of pretraining', PRETRAINING_METHODS),
                 modes=('mode of transfer', TRANSFER_MODES))
 
 # %% ../../nbs/9_app/03_grid.ipynb #0d9909bc
-LEAST = dict(seeds=1, seed=0, limit=0, peak_lr=0, margin=0, corrupted=0, calibrated=0, n_images=1)
+LEAST = dict(seeds=1, seed=0, limit=0, peak_lr=0, margin=0, corrupted=0, calibrated=0, n_images=1,
+             drop_from=0)
 
 def check_ranges(
     parameters, # dict
@@ -209,6 +214,9 @@ def check_ranges(
             if value < least: raise ValueError(f'{name} is {value}, expected {least} or more')
     if parameters.get('limit') == 1: raise ValueError('limit is 1 image: expected 0 for all, or several')
     if parameters.get('margin', 0) >= 1: raise ValueError('margin is a share, as 0.005 for half a point')
+    for kind, shares in parameters.get('doses', {}).items():
+        if not isinstance(shares, list) or not shares or any(not 0 <= share <= 1 for share in shares):
+            raise ValueError(f'doses of {kind} are {shares}, expected a list of shares from 0 to 1')
     for kind, dose in parameters.get('plant', {}).items():
         rate, severity = (*(dose if isinstance(dose, (list, tuple)) else [dose]), 2)[:2]
         if not 0 <= rate <= 1 or severity not in range(4):
@@ -229,7 +237,7 @@ def check_labels(
     from dq_workbook.sets.load import alternative_labels
     from dq_workbook.sets.sources import locate
     name, labels = parameters.get('dataset'), parameters.get('labels')
-    if not name or not (labels or template == 'experiment'): return
+    if not name or not (labels or template in ('experiment', 'dose')): return
     source = locate(name)
     if not source.root: return
     images = source.read(source.intake())

@@ -26,7 +26,7 @@ from ..audits.auditors import audit
 from ..training.pixels import PixelTensors
 from ..training.models import DEFAULT_MODEL, build_model
 from ..training.batches import Batches, batch_order
-from ..training.protocol import BUDGETS, frozen_protocol
+from ..training.protocol import frozen_protocol
 from ..training.fit import Classifier, make_trainer
 
 # %% ../../nbs/bench/03_scale.ipynb #905a221b
@@ -128,7 +128,7 @@ def loader_wait(
     seed=0,              # of weights, order and augmentation
 ):                       # -> dict: waiting (share of the time of training); decoded_per_s, trained_per_s
     """How long training waits for data."""
-    protocol, start = frozen_protocol(budget, model, BUDGETS[budget]['size']), time.perf_counter()
+    protocol, start = frozen_protocol(budget, model), time.perf_counter()
     size, steps, batch = (protocol[name] for name in ('size', 'steps', 'batch'))
     source = PixelTensors(split, size, memory_limit=0 if on_disk else 2**50)
     decoded = time.perf_counter()

@@ -113,7 +113,7 @@ def stock_fit(
 ):                       # -> (DataFrame seed, label, predicted of `test`; seconds of training and prediction)
     """One fit by the loop of the tutorials."""
     size, n_classes = input_size(images, BUDGETS[budget]['size']), len(class_names(images))
-    protocol = {**frozen_protocol(budget, model, size, peak_lr), 'precision': FP32, 'compiled': False}
+    protocol = {**frozen_protocol(budget, model, peak_lr), 'precision': FP32, 'compiled': False}
     side, shift = (INPUT_SIDE, 0) if model == PROBE else (size, protocol['shift'])
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -223,7 +223,7 @@ def accuracy_cost(
 ):          # -> dict: model, budget, steps, core_seconds of the training, images_per_s of a core, accuracy
     """One fit from pixels in memory, and what it cost."""
     size, n_classes = input_size(images, BUDGETS[budget]['size']), len(class_names(images))
-    protocol = frozen_protocol(budget, model, size) | dict(steps=steps)
+    protocol = frozen_protocol(budget, model) | dict(steps=steps)
     train, test = (load_pixels(images[split], size) for split in ('train', 'test'))
     start = time.process_time()
     network = train_model(partial(build_model, model, n_classes, size), train, protocol, seed).model

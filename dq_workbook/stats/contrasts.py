@@ -134,7 +134,7 @@ def contrast_rows(
 
 # %% ../../nbs/1_stats/04_contrasts.ipynb #fab0778f
 CORRECTIONS = dict(secondary=holm, exploratory=benjamini_hochberg) # of families; all others aren't corrected
-CHECKS = ('raw', 'random', 'control', 'clean', 'nothing', 'oracle', 'true_flags', 'false_flags')
+CHECKS = ('raw', 'random', 'control', 'clean', 'nothing', 'oracle', 'true_flags', 'false_flags', 'hard')
 
 def is_check(
     arm, # name, as curated or random:curated

@@ -183,7 +183,7 @@ def fit(
     Raises ValueError for an unknown model or budget, and for a training split without readable images.
     """
     size, n_classes = input_size(images, BUDGETS[budget]['size']), len(class_names(images))
-    protocol = frozen_protocol(budget, model, size, peak_lr)
+    protocol = frozen_protocol(budget, model, peak_lr)
     tests = split_tensors(images, model, size, features)
     train = tests.pop('train')
     if len(train) == 0:

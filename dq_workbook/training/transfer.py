@@ -64,7 +64,7 @@ def pretrain(
     """
     task, count_outputs = PRETRAINING_METHODS[method]
     create = partial(build_model, model, count_outputs(images), size)
-    train, protocol = load_pixels(images['train'], size), frozen_protocol(budget, model, size)
+    train, protocol = load_pixels(images['train'], size), frozen_protocol(budget, model)
     trained = train_model(create, train, protocol, seed, task).model
     layers = np.ravel(trained.default_cfg['classifier']) # some models have two heads
     head = {f'{layer}.{part}' for layer in layers for part in ('weight', 'bias')}
@@ -137,7 +137,7 @@ def transfer(
 
     Raises ValueError for an unknown mode, model or budget, and for weights of another model.
     """
-    prepare, protocol = TRANSFER_MODES[mode], frozen_protocol(budget, model, size)
+    prepare, protocol = TRANSFER_MODES[mode], frozen_protocol(budget, model)
     create = partial(start_from_backbone, weights, model, size=size)
     train, test = (load_pixels(images[split], size) for split in ('train', 'test'))
     with one_core(), torch.random.fork_rng():
