@@ -22,8 +22,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..core.files import write_atomic
 from ..core.cache import cache_path
-from ..core.parallel import device, has_bfloat16, map_threads, progress_bar
-from ..sets.images import DECODING, decode_image, image_bytes
+from ..core.parallel import arithmetic, device, has_bfloat16, map_threads, progress_bar
+from ..sets.images import decode_image, image_bytes
 from .image_stats import image_stats
 
 # %% ../../nbs/4_audits/01_embed.ipynb #b5742794
@@ -139,9 +139,7 @@ def embed(
     raws, # ImageBytes of readable images
 ):        # -> float16 array [n, 2816], mapped from a file in data/cache
     """Embeddings of images, computed once."""
-    file = cache_path(f'embeddings-{INPUT_SIDE}', raws, *DECODING, efficientnet_lite0,
-                      ClippedConv.forward, fold_batch_norms, embedder, channel_moments, embedder_features,
-                      embed_batch).with_suffix('.npy')
+    file = cache_path(f'embeddings-{arithmetic()}', raws, embed_batch).with_suffix('.npy')
     if not file.exists(): write_atomic(file, partial(write_embeddings, raws))
     return np.load(file, mmap_mode='r')
 

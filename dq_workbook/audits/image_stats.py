@@ -19,7 +19,7 @@ from scipy.ndimage import laplace
 from ..core.files import write_folder
 from ..core.cache import cache_path, digest
 from ..core.parallel import progress_bar, run_parallel
-from ..sets.images import DECODING, decode_image, image_bytes
+from ..sets.images import decode_image, image_bytes
 
 # %% ../../nbs/4_audits/00_image_stats.ipynb #b43e7c28
 def sharpness(
@@ -150,9 +150,7 @@ def image_stats(
 ):          # -> (DataFrame id, split, label, STATS_COLUMNS; uint8 array [readable images, 32, 32, 3])
     """Measures (one row per image, in the order of the splits) and thumbnails of every split."""
     raws = image_bytes(*images.values())
-    sides = f'{THUMB_SIDE}-{COMMON_SIDE}-{CORNER_SIDE}'
-    folder = cache_path(f'image-stats-{sides}', raws, *DECODING, sharpness, jpeg_coarseness, blockiness,
-                        image_measures, brightness_measures, blockiness_measure, measure_by_size, batch_stats)
+    folder = cache_path('image-stats', raws, batch_stats)
     if not folder.exists(): write_folder(folder, partial(write_image_stats, raws))
     table = pd.concat([label_table(images), pd.read_parquet(folder/'stats.parquet')], axis=1)
     if table.error.notna().all(): return table, NO_THUMBS # an empty file can't be mapped
