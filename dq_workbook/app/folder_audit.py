@@ -196,7 +196,7 @@ def audit_in_stages(
         kept = out/'kept'/audit_key(images, tool, kinds)
         for old in [path for path in (out/'kept').glob('*') if path != kept]: shutil.rmtree(old)
     found = find_defects(images, tool, kinds, str(dataset), kept, bar)
-    findings = apply_judgements(found, read_judgements(str(dataset)))
+    findings = apply_judgements(found, read_judgements(str(dataset), images))
     precision = check_flags(images, findings, kept, bar)
     ledger = propose_changes(images, findings, precision)
     return dict(images=images, findings=findings, precision=precision, ledger=ledger, problems=problems,

@@ -16,7 +16,6 @@ def read_text(
 ):                # -> text: UTF-8, else UTF-16 where it is marked, else the Western code page of Windows
     """Read a text as spreadsheets write it."""
     with path.open('rb') as file: raw = file.read(n_bytes)
-    if n_bytes: raw = raw[:len(raw) // 2 * 2]
     names = ('utf-16',) if raw[:2] in (b'\xff\xfe', b'\xfe\xff') else ('utf-8-sig', 'cp1252')
     for name in names:
         try: return raw.decode(name, 'ignore' if n_bytes and name != 'cp1252' else 'strict')

@@ -115,7 +115,8 @@ def clean_kinds(
     wanted,   # names of the kinds that were asked for
 ):            # -> list of the kinds that were looked for and not found
     """The kinds without a flag; pairs that aren't there have no rows, all else has one an image."""
-    needs = dict(leak=len(images) > 1, label_conflict='label' in images['train'].features)
+    has_test = len(images) > 1 and min(map(len, images.values())) > 0
+    needs = dict(leak=has_test, label_conflict='label' in images['train'].features)
     pairs = {kind for kind in kind_names('pair') if kind in wanted and needs.get(kind, True)}
     return [kind for kind in kind_names() if kind in (pairs | set(findings.kind)) - set(kinds.kind)]
 
