@@ -90,6 +90,13 @@ def write_csv(folder, rows):
     return folder/'index.csv'
 
 
+def write_jsonl(folder, rows):
+    (folder/'classes.txt').write_text('cat\ndog\n')
+    table = [dict(id=row[0], file_name=name, label=row[2]) for row, name in zip(rows, write_files(folder, rows))]
+    (folder/'metadata.jsonl').write_text('\n'.join(map(json.dumps, table)))
+    return folder/'metadata.jsonl'
+
+
 def write_class_folders(folder, rows):
     (folder/'cat').mkdir()
     for name, raw, label in rows:
@@ -101,7 +108,7 @@ def write_class_folders(folder, rows):
 
 
 WRITERS = {'parquet': write_parquet, 'coco': write_coco, 'webdataset': write_webdataset, 'csv': write_csv,
-           'class folders': write_class_folders}
+           'JSON lines': write_jsonl, 'class folders': write_class_folders}
 GOOD = ('good', red(), 'cat')
 BAD_ROWS = {
     'missing image': ('bad', None, 'cat'),
@@ -349,5 +356,7 @@ def test_a_large_parquet_file_is_mapped_and_gives_the_same(tmp_path, monkeypatch
 
 def test_a_file_of_another_kind(tmp_path):
     (tmp_path/'notes.txt').write_text('hello')
-    with pytest.raises(ValueError, match='notes.txt is no parquet, json, tar, csv or tsv file'):
+    with pytest.raises(ValueError, match='notes.txt is no parquet, json, tar, csv, tsv, jsonl or ndjson file'):
         load(tmp_path/'notes.txt')
+    (tmp_path/'set.tar.gz').write_bytes(b'')
+    with pytest.raises(ValueError, match='set.tar.gz is an archive: unpack it'): load(tmp_path/'set.tar.gz')

@@ -51,3 +51,10 @@ def test_a_rare_class_keeps_half_of_its_labels(noisy):
     accused = findings.head(6).assign(id=rare, kind='label_error', flagged=True, suggested=1.0, tool='hand')
     ledger = curate({'train': few, 'test': images['test']}, accused, 'relabel')[1]
     assert len(ledger) == 3
+
+
+def test_no_finding_is_no_change():
+    digits = load('digits')
+    findings = audit(digits, kinds=['corrupt']).head(0)
+    _, ledger = curate(digits, findings, 'curated')
+    assert not len(ledger) and not ledger.attrs['review']

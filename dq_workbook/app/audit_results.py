@@ -45,6 +45,7 @@ def page_words(
     told,    # dict from `audit_in_stages`
     kinds,   # table from `summarize_kinds`
     copied,  # bool, whether `dq apply` can copy the set
+    out,     # Path of the results
 ):           # -> dict, the content of the page that is words
     """What the page says besides the pictures."""
     name, folder = Path(str(dataset)).expanduser().resolve().name, Path(dataset).expanduser()
@@ -53,10 +54,12 @@ def page_words(
     inside = Path.cwd().is_relative_to(folder.resolve())
     clean = str((folder.resolve().parent if inside else Path())/f'{name}-clean')
     apply = f'dq apply {shlex.quote(str(dataset))} --out {shlex.quote(clean)}'
+    if out != results_folder(dataset): apply += f' --changes {shlex.quote(str(out/"changes.csv"))}'
     return dict({key: told[key] for key in ('tool', 'why', 'problems')}, name=name, links=links,
                 commands=[apply] if copied and len(told['ledger']) else [],
                 headline=headline_words(name, told['images'], told['findings']),
-                changes=changes_words(told['ledger']), clean=clean_kinds(told['findings'], kinds))
+                changes=changes_words(told['ledger']),
+                clean=clean_kinds(told['images'], told['findings'], kinds, told['wanted']))
 
 # %% ../../nbs/9_app/09_audit_results.ipynb #bc26691e
 def write_results(
@@ -69,7 +72,7 @@ def write_results(
     files, copied = picture_files(dataset, images), is_picture_folder(dataset)
     (out/'audit.json').unlink(missing_ok=True)
     kinds = summarize_kinds(findings, told['precision'], ledger, len(images['train']))
-    words = page_words(dataset, told, kinds, copied)
+    words = page_words(dataset, told, kinds, copied, out)
     sections = kind_sections(images, findings, kinds, ledger, files)
     for name in ('findings', 'precision', 'ledger'): write_table(told[name], out/f'{name}.parquet')
     write_csv(findings[findings.flagged.astype(bool)], files, out/'findings.csv')
@@ -109,7 +112,7 @@ def audit_folder(
     resolve_auditor(tool)
     locate(dataset)
     results_beside(dataset)
-    out = Path(out) if out else results_folder(dataset)
+    out = Path(out).expanduser() if out else results_folder(dataset)
     with stage_bar(kinds) as bar:
         told = audit_in_stages(dataset, tool, kinds, out, bar)
         with stage(bar, 'writing the page', 0): lines = write_results(dataset, told, out)
@@ -120,19 +123,23 @@ def audit_folder(
 
 # %% ../../nbs/9_app/09_audit_results.ipynb #4c593929
 def read_audit(
-    dataset, # name or path
-):           # -> (Path of the results, dict from audit.json)
+    dataset,      # name or path
+    changes=None, # CSV file of changes; beside it may lie the record of an audit with a place of its own
+):                # -> (Path of the results, dict from audit.json)
     """The record of an audit.
 
-    Raises ValueError when there is none, and for a set that can't be copied.
+    Raises ValueError when there is none, or one of another folder, and for a set that can't be copied.
     """
     results_beside(dataset)
-    out = results_folder(dataset)
-    if not Path(dataset).expanduser().exists(): raise ValueError(f'there is no {dataset}')
+    folder, beside = Path(dataset).expanduser(), changes and Path(changes).parent
+    out = beside if beside and (beside/'audit.json').exists() else results_folder(dataset)
+    if not folder.exists(): raise ValueError(f'there is no {dataset}')
     try: told = json.loads((out/'audit.json').read_text())
     except (OSError, ValueError):
-        raise ValueError(f'{dataset} has not been audited (there is no {out}): dq audit {dataset}') from None
-    if 'folder' in told: return out, told
+        command = f'dq audit {shlex.quote(str(dataset))}'
+        raise ValueError(f'{dataset} has not been audited (there is no {out}): {command}') from None
+    if told.get('folder') == str(folder.resolve()): return out, told
+    if 'folder' in told: raise ValueError(f"{out} has the audit of {told['folder']}, not of {dataset}")
     raise ValueError(f'{dataset} is a table or an archive, and only folders of pictures are copied; '
                      'in Python, dq.apply(images, ledger) repairs it')
 
@@ -160,6 +167,6 @@ def copy_cleaned(
 
     Raises ValueError when the folder was never audited or changed since, and when the place isn't free.
     """
-    results, told = read_audit(folder)
+    results, told = read_audit(folder, changes)
     ledger = read_changes(changes or results/'changes.csv')
     return copy_folder(folder, out, ledger, told['files'], told['classes'], told['digests'], link), ledger

@@ -107,7 +107,7 @@ def stage_bar(
     """A bar over all stages of an audit."""
     checks = sum(CHECK_COSTS.get(kind, CHECK_COST) for kind in checkable(kinds))
     look = '{desc:<36} {percentage:3.0f} %  {elapsed} so far, {remaining} left'
-    shown = dict(bar_format=look, file=sys.stderr, mininterval=0, leave=False)
+    shown = dict(bar_format=look, file=sys.stderr, mininterval=0, leave=False, ncols=78)
     bar = tqdm(total=sum(STAGE_COSTS.values()) + checks, **shown)
     bar.took = {}
     return bar
@@ -188,16 +188,16 @@ def audit_in_stages(
     kinds,   # list of kinds wanted; None is all
     out,     # Path of the results
     bar,     # from `stage_bar`
-):           # -> dict: images, findings, precision, ledger, problems, tool, why
+):           # -> dict: images, findings, precision, ledger, problems, tool, why, wanted
     """Load, audit, check and propose."""
     (tool, why), problems = resolve_auditor(tool), []
     with stage(bar, 'reading pictures', STAGE_COSTS['reading']):
-        images = join_drawn_test(load(dataset, problems=problems))
+        with bar.external_write_mode(sys.stderr): images = join_drawn_test(load(dataset, problems=problems))
         kept = out/'kept'/audit_key(images, tool, kinds)
         for old in [path for path in (out/'kept').glob('*') if path != kept]: shutil.rmtree(old)
     found = find_defects(images, tool, kinds, str(dataset), kept, bar)
-    findings = apply_judgements(found, read_judgements(str(dataset)))
+    findings = apply_judgements(found, read_judgements(str(dataset), images))
     precision = check_flags(images, findings, kept, bar)
     ledger = propose_changes(images, findings, precision)
     return dict(images=images, findings=findings, precision=precision, ledger=ledger, problems=problems,
-                tool=tool, why=why)
+                tool=tool, why=why, wanted=kinds)

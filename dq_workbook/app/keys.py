@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from ..core.project import package_folder
+from ..core.files import safe_name
 from ..core.tables import dataset_name
 from ..core.cache import digest
 from ..core.runs import template_path
@@ -46,7 +47,8 @@ def judgement_files(
     """What people said of the flags on the sets of a run."""
     names = [parameters.get('known_duplicates')]
     if parameters.get('dataset'): names.append(dataset_name(parameters['dataset'], parameters.get('labels')))
-    return [file for file in map(judgement_path, filter(None, names)) if file.exists()]
+    last = {safe_name(Path(name).name) for name in filter(None, names)} # a folder, however it was typed
+    return sorted({file for name in last for file in judgement_path('').parent.glob(f'*{name}.csv')})
 
 def run_key(
     run, # dict with template and parameters

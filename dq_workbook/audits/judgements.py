@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['JUDGEMENT_COLUMNS', 'VERDICTS', 'JUDGEMENT_KEY', 'strongest_flags', 'sample_flags', 'judgement_path',
-           'read_judgements', 'record_judgements', 'apply_judgements', 'false_alarm_rate']
+           'image_contents', 'finding_contents', 'read_judgement_file', 'read_judgements', 'record_judgements',
+           'apply_judgements', 'false_alarm_rate']
 
 # %% ../../nbs/4_audits/16_judgements.ipynb #bc4b9742
 from datetime import date
@@ -16,10 +17,13 @@ from ..core.project import project_root
 from ..core.registry import check_choice
 from ..core.files import safe_name, write_atomic
 from ..core.tables import check_table
+from ..core.cache import digest
 from ..stats.intervals import wilson_interval
+from ..faults.kinds import KINDS
+from .image_stats import image_stats
 
 # %% ../../nbs/4_audits/16_judgements.ipynb #a50f2558
-JUDGEMENT_COLUMNS = ['dataset', 'id', 'other', 'kind', 'score', 'verdict', 'judge', 'date']
+JUDGEMENT_COLUMNS = ['dataset', 'id', 'other', 'kind', 'score', 'verdict', 'action', 'content', 'judge', 'date']
 VERDICTS = ('right', 'wrong', 'unsure')
 JUDGEMENT_KEY = ['id', 'other', 'kind'] # what tells one finding from another
 
@@ -43,7 +47,7 @@ def sample_flags(
     """A random sample of the flags, to be looked at."""
     flags = strongest_flags(findings, kind, of)
     drawn = flags.iloc[np.sort(np.random.default_rng(seed).permutation(len(flags))[:n])]
-    return drawn.assign(verdict=None, judge=None, date=None)[JUDGEMENT_COLUMNS].reset_index(drop=True)
+    return drawn.reindex(columns=JUDGEMENT_COLUMNS).reset_index(drop=True)
 
 # %% ../../nbs/4_audits/16_judgements.ipynb #923c7aa0
 def judgement_path(
@@ -53,20 +57,55 @@ def judgement_path(
     return project_root()/'judgements'/f'{safe_name(dataset)}.csv'
 
 # %% ../../nbs/4_audits/16_judgements.ipynb #d8b1f2d9
-def read_judgements(
-    dataset, # as for `judgement_path`
-):           # -> DataFrame with the columns JUDGEMENT_COLUMNS, empty when nobody has looked yet
-    """The judgements on the flags of a data set.
+def image_contents(
+    images, # DatasetDict
+):          # -> dict: id -> text, the hash of its file and the number of its label
+    """What tells a picture of one set from one of the same name in another."""
+    table, _ = image_stats(images)
+    return dict(zip(table.id, table.sha + ' ' + table.label.astype(str)))
 
-    Raises ValueError naming the row for a verdict that isn't one of VERDICTS.
-    """
-    file = judgement_path(dataset)
+def finding_contents(
+    findings, # DataFrame with JUDGEMENT_KEY
+    contents, # dict from `image_contents`
+):            # -> list of text, a row each; None where a picture isn't in the set
+    """The pictures that findings are about, as hashes; their labels count where the finding is about labels."""
+    told = []
+    for row in findings[JUDGEMENT_KEY].itertuples():
+        parts = [contents.get(i) for i in (row.id, row.other) if pd.notna(i)]
+        about_labels = KINDS[row.kind].family == 'label' or row.kind == 'label_conflict'
+        parts = [part if about_labels or part is None else part.split()[0] for part in parts]
+        told.append(None if None in parts else digest(*parts)[:16])
+    return told
+
+def read_judgement_file(
+    file, # Path of a table, which need not be there
+):        # -> DataFrame with the columns JUDGEMENT_COLUMNS
+    """One table of judgements. Raises ValueError naming the row for a verdict that isn't one of VERDICTS."""
     if not file.exists(): return pd.DataFrame(columns=JUDGEMENT_COLUMNS)
-    table = pd.read_csv(file, dtype=str).astype(dict(score=float))
+    table = pd.read_csv(file, dtype=str).astype(dict(score=float)).reindex(columns=JUDGEMENT_COLUMNS)
     for row, verdict in enumerate(table.verdict):
         try: check_choice(verdict, VERDICTS, 'verdict')
         except ValueError as error: raise ValueError(f'{file}, row {row + 2}: {error}') from None
     return table
+
+def read_judgements(
+    dataset,     # as for `judgement_path`
+    images=None, # DatasetDict; with it, what was said of the same pictures under any name counts, and only that
+):               # -> DataFrame with the columns JUDGEMENT_COLUMNS, empty when nobody has looked yet
+    """The judgements on the flags of a data set.
+
+    Raises ValueError naming the row for a verdict that isn't one of VERDICTS.
+    """
+    named = judgement_path(dataset)
+    if images is None: return read_judgement_file(named)
+    tables = {file: read_judgement_file(file) for file in sorted({named, *named.parent.glob('*.csv')})}
+    contents = image_contents(images) if any(len(table) for table in tables.values()) else {}
+    parts = []
+    for file, table in tables.items():
+        nameless = table.content.isna() & (file == named) # written before contents were
+        same = table.content.notna() & (table.content == finding_contents(table, contents))
+        parts.append(table[nameless | same])
+    return pd.concat(parts).sort_values('date', kind='stable', ignore_index=True)
 
 # %% ../../nbs/4_audits/16_judgements.ipynb #1e289ce4
 def record_judgements(
@@ -74,16 +113,19 @@ def record_judgements(
     verdict,  # right, wrong or unsure
     dataset,  # as for `judgement_path`
     by,       # who says so
+    action=None,   # what is to be done, as drop or relabel; None leaves it to the recipe
+    contents=None, # dict from `image_contents`, which ties the word to the pictures and not to a name
 ):            # -> DataFrame with the columns JUDGEMENT_COLUMNS, all judgements on the data set
     """Write down what somebody says of some findings; an earlier word on the same finding is replaced.
 
     Raises ValueError for an unknown verdict.
     """
-    facts = dict(dataset=dataset, judge=by, date=date.today().isoformat())
-    new = findings.assign(verdict=check_choice(verdict, VERDICTS, 'verdict'), **facts)[JUDGEMENT_COLUMNS]
+    facts = dict(dataset=dataset, judge=by, date=date.today().isoformat(), action=action)
+    content = finding_contents(findings, contents) if contents else None
+    new = findings.assign(verdict=check_choice(verdict, VERDICTS, 'verdict'), content=content, **facts)
     old = read_judgements(dataset)
-    table = pd.concat([old, new], ignore_index=True) if len(old) else new
-    table = table.drop_duplicates(JUDGEMENT_KEY, keep='last')
+    table = pd.concat([old, new[JUDGEMENT_COLUMNS]], ignore_index=True) if len(old) else new[JUDGEMENT_COLUMNS]
+    table = table.drop_duplicates([*JUDGEMENT_KEY, 'content'], keep='last')
     write_atomic(judgement_path(dataset), lambda part: table.to_csv(part, index=False))
     return table
 
@@ -93,11 +135,15 @@ def apply_judgements(
     judged,   # DataFrame with the columns JUDGEMENT_COLUMNS
 ):            # -> findings table; what was called wrong isn't flagged, what was called right is
     """Let judgements overrule the scores."""
-    verdicts = judged[[*JUDGEMENT_KEY, 'verdict']].drop_duplicates(JUDGEMENT_KEY, keep='last')
-    said = findings[JUDGEMENT_KEY].merge(verdicts, on=JUDGEMENT_KEY, how='left').verdict.to_numpy(object)
-    wrong, right = said == 'wrong', said == 'right'
-    score = np.where(wrong, 0.0, np.where(right, 1.0, findings.score))
-    return findings.assign(score=score, flagged=np.where(wrong, False, findings.flagged.astype(bool) | right))
+    last = judged.reindex(columns=JUDGEMENT_COLUMNS).drop_duplicates(JUDGEMENT_KEY, keep='last')
+    words = last[[*JUDGEMENT_KEY, 'verdict', 'action', 'judge']]
+    said = findings[JUDGEMENT_KEY].merge(words, on=JUDGEMENT_KEY, how='left').set_axis(findings.index)
+    wrong, right = said.verdict == 'wrong', said.verdict == 'right'
+    return findings.assign(
+        score=findings.score.mask(wrong, 0.0).mask(right, 1.0),
+        flagged=(findings.flagged.astype(bool) | right) & ~wrong,
+        tool=findings.tool.astype(object).mask(right & said.judge.notna(), said.judge),
+        suggested=findings.suggested.mask(right & (said.action == 'drop'))) # a drop is no other label
 
 # %% ../../nbs/4_audits/16_judgements.ipynb #10b795ec
 def false_alarm_rate(

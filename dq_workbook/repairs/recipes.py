@@ -106,10 +106,10 @@ def allowed_changes(
 ):           # -> bool array: the changes that are made
     """Of each kind and action, those from the score on where enough are right."""
     sure = planned.precision.where(planned.action != 'relabel', planned.low) # no new wrong labels
-    enough = sure >= planned.action.map(least)
+    wanted = planned.action.map(least).astype(float)
     key = [planned.kind, planned.action, is_of_auditor(planned.tool)]
-    limit = planned.score.where(enough).groupby(key).transform('min')
-    return (planned.score >= limit).to_numpy() | planned.action.map(least).le(0).to_numpy()
+    limit = planned.score.where(sure >= wanted).groupby(key).transform('min')
+    return ((planned.score >= limit) | (wanted <= 0)).to_numpy()
 
 def expected_wrong(
     chosen, # DataFrame of changes with the columns of `change_precision`

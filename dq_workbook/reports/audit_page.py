@@ -109,11 +109,16 @@ def headline_words(
     return f'{name}: {n:,} images{classes}, {suspect:,} of them suspect ({suspect / n:.1%})'
 
 def clean_kinds(
+    images,   # DatasetDict, as audited
     findings, # findings table
     kinds,    # table from `summarize_kinds`
+    wanted,   # names of the kinds that were asked for
 ):            # -> list of the kinds that were looked for and not found
-    """The kinds without a flag."""
-    return [kind for kind in kind_names() if kind in set(findings.kind) - set(kinds.kind)]
+    """The kinds without a flag; pairs that aren't there have no rows, all else has one an image."""
+    has_test = len(images) > 1 and min(map(len, images.values())) > 0
+    needs = dict(leak=has_test, label_conflict='label' in images['train'].features)
+    pairs = {kind for kind in kind_names('pair') if kind in wanted and needs.get(kind, True)}
+    return [kind for kind in kind_names() if kind in (pairs | set(findings.kind)) - set(kinds.kind)]
 
 # %% ../../nbs/8_reports/15_audit_page.ipynb #53a19552
 def changes_words(
