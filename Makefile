@@ -71,7 +71,7 @@ clean:  ## remove the environments (runs and data stay)
 	@test -n '$(PYTHON)' || { echo 'dq_workbook needs Python 3.11, 3.12 or 3.13: install one, or say make PYTHON=/path/to/python3.11'; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install -q $(LOCKED) -e '.[dev]'
-	@$(BIN)/pip install -q -e '.[guard]' >/dev/null 2>&1 || echo 'pdqhash could not be built (it needs a C++ compiler); dq.guard compares images, and fingerprints have to wait for it'
+	@$(BIN)/pip install -q -e '.[guard]' >/dev/null 2>&1 || echo 'pdqhash could not be built (it needs a C++ compiler); one test, which compares hashes with it, is skipped'
 	@$(BIN)/jupyter labextension disable '@jupyterlab/apputils-extension:announcements' >/dev/null 2>&1 || { echo 'JupyterLab could not be told to ask nobody for news and updates'; exit 1; }
 	@if git rev-parse --git-dir >/dev/null 2>&1; then git config --local include.path ../.gitconfig; fi
 	@touch $@

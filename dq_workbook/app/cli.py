@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'OTHER_CODES', 'parse_options', 'list_commands', 'main', 'run_grid', 'run_sweep', 'run_experiment',
-           'show_status', 'run_audit', 'run_apply', 'run_undo', 'load_all', 'load_pair', 'run_guard', 'show_catalogue']
+           'show_status', 'run_audit', 'run_apply', 'run_undo', 'load_all', 'load_pair', 'run_guard',
+           'write_fingerprint', 'show_catalogue']
 
 # %% ../../nbs/9_app/11_cli.ipynb #6e6f3056
 import inspect
@@ -205,16 +206,27 @@ def load_pair(
 def run_guard(
     train:str, # folder, file or name of the training images; all of them count
     test:str,  # the same of the test images, or their fingerprint; one name twice takes the splits of one set
+    json:bool=False, # print one JSON object with the list `leaks`
 ):             # -> exit code: 1 when a test image is among the training images
     """Print the test images that are among the training images, a line for each."""
-    from dq_workbook.repairs.guard import LeakFound, guard
-    try:
-        with redirect_stdout(sys.stderr): guard(*load_pair(train, test))
-    except LeakFound as found:
-        for leak in found.leaks.itertuples():
-            print(f'{leak.train_id} = {leak.test_id}, score {leak.score:.3f}')
-        return 1
-    print('No test image is among the training images.')
+    from dq_workbook.repairs.guard import find_leaks
+    with redirect_stdout(sys.stderr): leaks = find_leaks(*load_pair(train, test))
+    if json: print(f'{{"leaks": {leaks.to_json(orient="records", force_ascii=False)}}}')
+    elif not len(leaks): print('No test image is among the training images.')
+    for leak in () if json else leaks.itertuples():
+        print(f'{leak.train_id} = {leak.test_id}, score {leak.score:.3f}')
+    return int(len(leaks) > 0)
+
+@COMMANDS.add('fingerprint')
+def write_fingerprint(
+    test:str, # folder, file or name of the test images
+    out:str=None, # file to write; needed
+):            # -> exit code: 0 when the file is written
+    """Write a file by which anybody can guard against these test images, without giving them away."""
+    from dq_workbook.repairs.guard import fingerprint
+    if not out: raise ValueError('say where the fingerprint goes: --out FILE')
+    with redirect_stdout(sys.stderr): file = fingerprint(load_all(test), out)
+    print(f'{file}: {Path(file).stat().st_size:,} bytes')
 
 # %% ../../nbs/9_app/11_cli.ipynb #6f51b6b5
 @COMMANDS.add('catalogue')

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FINGERPRINT_FORMAT', 'FINGERPRINT_VERSION', 'HASH_NAME', 'MAX_DISTANCE', 'MIN_DISTANCE', 'SAMPLED_HASHES',
            'LEAK_COLUMNS', 'only_pictures', 'public_ids', 'fingerprint', 'check_header', 'read_fingerprint',
-           'same_picture_distance', 'near_hash_pairs', 'LeakFound', 'hash_leaks', 'audit_leaks', 'guard']
+           'same_picture_distance', 'near_hash_pairs', 'LeakFound', 'hash_leaks', 'audit_leaks', 'find_leaks', 'guard']
 
 # %% ../../nbs/5_repairs/10_guard.ipynb #1acdcbf4
 import json
@@ -187,6 +187,18 @@ def audit_leaks(
     return found[['id', 'other', 'score']].set_axis(LEAK_COLUMNS, axis=1)
 
 # %% ../../nbs/5_repairs/10_guard.ipynb #aae538de
+def find_leaks(
+    train,  # DatasetDict, of which `train` or the only split counts, or Dataset
+    test,   # DatasetDict, of which `test` or the only split counts, Dataset, or path of a fingerprint file
+    seed=0, # of the auditor, or of the sample that sets the hashes' limit
+):          # -> DataFrame with LEAK_COLUMNS, the strongest first
+    """The test images, or near duplicates of them, that stand in training; `guard` without its error."""
+    train = only_pictures(train, 'train')
+    if isinstance(test, (str, os.PathLike)): leaks = hash_leaks(train, read_fingerprint(test), seed)
+    else: leaks = audit_leaks(train, only_pictures(test, 'test'), seed)
+    order = dict(by=['score', 'train_id', 'test_id'], ascending=[False, True, True])
+    return leaks.sort_values(**order, ignore_index=True)
+
 def guard(
     train,  # DatasetDict, of which `train` or the only split counts, or Dataset
     test,   # DatasetDict, of which `test` or the only split counts, Dataset, or path of a fingerprint file
@@ -198,8 +210,5 @@ def guard(
     train_id, test_id and score (0.5..1), strongest first. Raises ValueError where there is no image column
     or no such split, and for a file that is no fingerprint.
     """
-    train = only_pictures(train, 'train')
-    if isinstance(test, (str, os.PathLike)): leaks = hash_leaks(train, read_fingerprint(test), seed)
-    else: leaks = audit_leaks(train, only_pictures(test, 'test'), seed)
-    order = dict(by=['score', 'train_id', 'test_id'], ascending=[False, True, True])
-    if len(leaks): raise LeakFound(leaks.sort_values(**order, ignore_index=True))
+    leaks = find_leaks(train, test, seed)
+    if len(leaks): raise LeakFound(leaks)
