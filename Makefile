@@ -27,6 +27,9 @@ bench-audit: setup  ## measure the auditors on known near duplicates, wrong labe
 bench-unseen: setup  ## repeated pictures, recipes under label noise, known groups: is the audit right anywhere?
 	$(BIN)/dq sweep bench-unseen
 
+bench-fingerprints: setup  ## what fingerprints of a test set know, accuse and tell; random splits of groups
+	$(BIN)/dq sweep bench-fingerprints
+
 bench-statistics: setup  ## do intervals and tests hold what they say? needs a finished `make sweep`
 	$(BIN)/dq sweep bench-statistics
 
@@ -82,4 +85,4 @@ $(FASTDUP): requirements-fastdup.txt
 	  && .venv-fastdup/bin/pip install -q --upgrade -r requirements-fastdup.txt && touch $@ \
 	  || echo 'fastdup could not be installed (it needs Python 3.11 or 3.12); the open auditor, the default, does without it, and `make fastdup` tries again'
 
-.PHONY: help setup sweep bench-audit bench-unseen bench-statistics bench-train bench-scale lint test lab paper results docs export fastdup lock clean
+.PHONY: help setup sweep bench-audit bench-unseen bench-fingerprints bench-statistics bench-train bench-scale lint test lab paper results docs export fastdup lock clean

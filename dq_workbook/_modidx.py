@@ -527,6 +527,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                    'dq_workbook/bench/fingerprints.py'),
                                                 'dq_workbook.bench.fingerprints.smaller': ( 'bench/fingerprints.html#smaller',
                                                                                             'dq_workbook/bench/fingerprints.py'),
+                                                'dq_workbook.bench.fingerprints.split_leaks': ( 'bench/fingerprints.html#split_leaks',
+                                                                                                'dq_workbook/bench/fingerprints.py'),
                                                 'dq_workbook.bench.fingerprints.what_hashes_tell': ( 'bench/fingerprints.html#what_hashes_tell',
                                                                                                      'dq_workbook/bench/fingerprints.py')},
             'dq_workbook.bench.scale': { 'dq_workbook.bench.scale.MemoryWatch': ( 'bench/scale.html#memorywatch',

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DESCRIPTORS', 'STRENGTHS', 'dct_signs', 'difference_bits', 'grey_squares', 'learn_descriptor', 'foreign_distances',
-           'limit_for', 'recompress_at', 'smaller', 'recalls', 'what_hashes_tell', 'search_seconds']
+           'limit_for', 'recompress_at', 'smaller', 'recalls', 'what_hashes_tell', 'split_leaks', 'search_seconds']
 
 # %% ../../nbs/bench/07_fingerprints.ipynb #f7e30942
 import time
@@ -12,14 +12,20 @@ import time
 import faiss
 import numpy as np
 import pandas as pd
+from datasets import DatasetDict, concatenate_datasets
 from PIL import Image, ImageOps
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 
 from ..core.registry import Registry
 from ..stats.intervals import wilson_interval
 from ..sets.images import decode_image, encode_image
+from ..sets.splits import stratify_labels
 from ..faults.copies import ALTERATIONS, random_crop
+from ..audits.auditors import audit
+from ..repairs.groups import column_groups, leaks
+from ..repairs.resplit import image_rows, resplit, split_account
 from ..repairs.picture_hash import HASH_SIDE, hash_squares
 
 # %% ../../nbs/bench/07_fingerprints.ipynb #2a163c75
@@ -156,6 +162,32 @@ def what_hashes_tell(
     facts = dict(guess=np.bincount(answers).max() / len(answers), by_hash=right(own, seen),
                  by_pixels=right(pixels, wanted), rebuilt=1 - left)
     return facts, rebuilt.clip(0, 255).astype('uint8').reshape(-1, 16, 16)
+
+# %% ../../nbs/bench/07_fingerprints.ipynb #4c9f20a1
+def split_leaks(
+    images, # DatasetDict, all images of which are split anew
+    column, # that tells who or what an image comes from
+    share,  # of the test images
+    seed,   # of the splits and the audit
+):          # -> dict: images, groups; random, seen, resplit (shares of test images); moved, share_off, size_off
+    """What a random split leaks by group, what an audit would see of it, and what a split by group does."""
+    features = images['train'].features
+    both = concatenate_datasets([part.cast(features) for part in images.values()])
+    options = dict(test_size=share, random_state=seed, stratify=stratify_labels(both))
+    sides = zip(('train', 'test'), train_test_split(np.arange(len(both)), **options))
+    drawn = DatasetDict({split: both.select(sorted(rows)) for split, rows in sides})
+    by, n_test = column_groups(drawn, column), len(drawn['test'])
+    found = audit(drawn, kinds=['leak'], seed=seed)
+    leaked = {*leaks(drawn, by).query('split == "test"').id}
+    seen = leaked & set(found.other[found.flagged.astype(bool)])
+    fresh = resplit(drawn, by, seed)
+    rows = image_rows(drawn, by)
+    place = {name: split for split, part in fresh.items() for name in part['id']}
+    account = split_account(rows, rows.id.map(place).to_numpy(object), rows.split.value_counts())
+    return dict(images=len(rows), groups=rows.group.nunique(), random=len(leaked) / n_test,
+                seen=len(seen) / n_test, resplit=len(leaks(fresh, by)) / n_test,
+                moved=int(account.moved.sum()), share_off=account.off.max(),
+                size_off=((account.images - account.wanted).abs() / account.wanted).max())
 
 # %% ../../nbs/bench/07_fingerprints.ipynb #08e4145d
 def search_seconds(
