@@ -27,6 +27,9 @@ bench-audit: setup  ## measure the auditors on known near duplicates, wrong labe
 bench-unseen: setup  ## repeated pictures, recipes under label noise, known groups: is the audit right anywhere?
 	$(BIN)/dq sweep bench-unseen
 
+bench-fingerprints: setup  ## what fingerprints of a test set know, accuse and tell; random splits of groups
+	$(BIN)/dq sweep bench-fingerprints
+
 bench-statistics: setup  ## do intervals and tests hold what they say? needs a finished `make sweep`
 	$(BIN)/dq sweep bench-statistics
 
@@ -71,7 +74,7 @@ clean:  ## remove the environments (runs and data stay)
 	@test -n '$(PYTHON)' || { echo 'dq_workbook needs Python 3.11, 3.12 or 3.13: install one, or say make PYTHON=/path/to/python3.11'; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install -q $(LOCKED) -e '.[dev]'
-	@$(BIN)/pip install -q -e '.[guard]' >/dev/null 2>&1 || echo 'pdqhash could not be built (it needs a C++ compiler); dq.guard compares images, and fingerprints have to wait for it'
+	@$(BIN)/pip install -q -e '.[guard]' >/dev/null 2>&1 || echo 'pdqhash could not be built (it needs a C++ compiler); one test, which compares hashes with it, is skipped'
 	@$(BIN)/jupyter labextension disable '@jupyterlab/apputils-extension:announcements' >/dev/null 2>&1 || { echo 'JupyterLab could not be told to ask nobody for news and updates'; exit 1; }
 	@if git rev-parse --git-dir >/dev/null 2>&1; then git config --local include.path ../.gitconfig; fi
 	@touch $@
@@ -82,4 +85,4 @@ $(FASTDUP): requirements-fastdup.txt
 	  && .venv-fastdup/bin/pip install -q --upgrade -r requirements-fastdup.txt && touch $@ \
 	  || echo 'fastdup could not be installed (it needs Python 3.11 or 3.12); the open auditor, the default, does without it, and `make fastdup` tries again'
 
-.PHONY: help setup sweep bench-audit bench-unseen bench-statistics bench-train bench-scale lint test lab paper results docs export fastdup lock clean
+.PHONY: help setup sweep bench-audit bench-unseen bench-fingerprints bench-statistics bench-train bench-scale lint test lab paper results docs export fastdup lock clean

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-pytest.importorskip('pdqhash', reason='fingerprints need pdqhash')
-
 import dq_workbook as dq
 from dq_workbook.faults.copies import ALTERATIONS
-from dq_workbook.repairs.guard import MIN_QUALITY, LeakFound, hash_picture, read_fingerprint
+from dq_workbook.repairs.guard import LeakFound, read_fingerprint
+from dq_workbook.repairs.picture_hash import MIN_QUALITY, hash_pictures, hash_squares
 from dq_workbook.sets.dataset import from_columns
 from dq_workbook.sets.images import encode_image
 
-HEADER = dict(format='image fingerprint', version=1, hash='PDQ of 64 x 64 pixels', images=30, unreadable=0)
+HEADER = dict(format='image fingerprint', version=2, hash='PDQ of 64 x 64 grey pixels',
+              images=30, unreadable=0)
 FEATURES = datasets.Features(id=datasets.Value('string'), image=datasets.Image())
 WAYS = ('images', 'fingerprint')
 COPIES = dict(identical=lambda picture, random: picture,
@@ -100,7 +100,7 @@ def test_corrupt_files_are_no_crash(clean, test, way, tmp_path, caplog):
 @pytest.mark.parametrize('way', WAYS)
 def test_a_flat_picture_matches_only_its_own_pixels(clean, test, way, tmp_path):
     flat = {colour: Image.new('RGB', (40, 30), colour) for colour in ('red', 'blue', 'white')}
-    assert all(hash_picture(encode_image(picture))['quality'] < MIN_QUALITY for picture in flat.values())
+    assert (hash_pictures(list(map(encode_image, flat.values()))).quality < MIN_QUALITY).all()
     known = against(way, dict(test, sky=flat['blue']), tmp_path)
     assert dq.guard(rows(clean | {'paper': flat['white'], 'rose': flat['red']}), known) is None
     assert leaks(rows(clean | flat), known)[['train_id', 'test_id']].values.tolist() == [['blue', 'sky']]
@@ -137,6 +137,16 @@ def test_images_without_a_text_id_are_called_by_row_or_number(clean, test, way, 
     assert leaks(train, known)[['train_id', 'test_id']].values.tolist() == [['60', '20']]
 
 
+def test_the_hash_is_that_of_pdqhash(clean):
+    pdqhash = pytest.importorskip('pdqhash', reason='the reference is not installed')
+    squares = np.stack([np.asarray(picture.convert('L').resize((64, 64))) for picture in clean.values()])
+    for square, hashes, quality in zip(squares, *hash_squares(squares)):
+        bits, wanted = pdqhash.compute_dihedral(np.stack([square] * 3, 2))
+        theirs = {np.packbits(np.array(one, bool)).tobytes() for one in bits}
+        assert {one.tobytes() for one in hashes} == theirs and quality == wanted
+        assert hashes[0].tobytes() == np.packbits(np.array(bits[0], bool)).tobytes()
+
+
 # The file
 
 def test_a_fingerprint_holds_no_pixels_and_no_paths(test, tmp_path):
@@ -171,7 +181,7 @@ BROKEN = dict(
     foreign=lambda lines: ['id,label', 'a,1'],
     other_json=lambda lines: ['{"images": []}'],
     a_list=lambda lines: ['[1, 2]'],
-    newer=lambda lines: [edited(lines[0], version=2), *lines[1:]],
+    newer=lambda lines: [edited(lines[0], version=1), *lines[1:]],
     other_hash=lambda lines: [edited(lines[0], hash='PDQ'), *lines[1:]],
     no_count=lambda lines: [json.dumps({**HEADER, 'images': None}), *lines[1:]],
     cut_between_lines=lambda lines: lines[:-2],

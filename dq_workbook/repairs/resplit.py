@@ -55,7 +55,7 @@ def split_program(
 ):          # -> (list of LinearConstraint, number of unknowns of each part)
     """Every way to split.
 
-    The parts: groups [kinds x splits], images [splits], excess of sizes [splits] and shares [classes, splits].
+    The parts: groups [kinds x splits], images [splits], excess of sizes and shares.
     """
     (n_kinds, n_classes), n_splits = kinds.by_class.shape, len(wanted)
     parts = n_kinds * n_splits, n_splits, n_splits, n_splits * n_classes
@@ -184,7 +184,8 @@ def resplit(
     """Split anew so that no group stands in two splits, with as few images moved as possible.
 
     Sizes are within 1 %, and the shares of classes in each split within one point or one image; a warning
-    for each split says where the groups don't allow that. Raises ValueError when there are fewer groups than splits.
+    for each split says where the groups don't allow that.
+    Raises ValueError when there are fewer groups than splits.
     """
     rows = image_rows(images, groups)
     now = pd.Series({split: len(part) for split, part in images.items()})
@@ -207,6 +208,7 @@ def tell_missed(
     """Warn of each split whose size or shares the groups didn't allow."""
     largest = rows.group.value_counts().iloc[0]
     for row in account[~account.met].itertuples():
+        facts = row.Index, row.images, row.wanted, 100 * row.off, largest
         logging.warning(
             "the groups don't allow what was wanted of %s: %d of %d images, a class's share off by %.1f "
-            'points; the largest group has %d images', row.Index, row.images, row.wanted, 100 * row.off, largest)
+            'points; the largest group has %d images', *facts)
