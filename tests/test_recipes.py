@@ -2,11 +2,13 @@
 
 import pytest
 
+from dq_workbook.core.tables import TABLES
 from dq_workbook.sets.load import load
-from dq_workbook.faults.plant import plant
+from dq_workbook.faults.plant import known_label_errors, plant
 from dq_workbook.audits.auditors import audit
 from dq_workbook.audits.flag_precision import measure_precision
-from dq_workbook.repairs.recipes import curate
+from dq_workbook.repairs.causes import CAUSES, is_right
+from dq_workbook.repairs.recipes import apply, curate
 
 LEAST_FALL = {0: 0, 0.1: 0.4, 0.4: 0.4} # share of wrong labels -> by what share they have to fall
 
@@ -58,3 +60,21 @@ def test_no_finding_is_no_change():
     findings = audit(digits, kinds=['corrupt']).head(0)
     _, ledger = curate(digits, findings, 'curated')
     assert not len(ledger) and not ledger.attrs['review']
+
+
+@pytest.mark.parametrize('cause', CAUSES)
+def test_a_cause_is_a_ledger_of_training_images_that_empties_no_class(noisy, cause):
+    share, digits, images, findings, precision = noisy
+    clean = digits['train']['label'][:] # as people say; the planted ones are what is wrong
+    train = images['train'].add_column('clean_label', clean, feature=images['train'].features['label'])
+    truth = known_label_errors({**images, 'train': train})
+    flags = curate(images, findings, 'drop_label_errors', drop_from=0, precision=precision)[1]
+    ledger = CAUSES[cause](images, findings, flags, truth)
+    assert list(ledger) == TABLES['ledger'] and ledger.id.is_unique
+    assert set(ledger.id) <= set(images['train']['id'])
+    assert set(apply(images, ledger)['train']['label']) == set(images['train']['label'])
+    wrong = is_right(ledger, truth)
+    assert wrong.all() if cause in ('true_flags', 'oracle') else not wrong.any()
+    wanted = dict(true_flags=is_right(flags, truth).sum(), false_flags=(~is_right(flags, truth)).sum(),
+                  oracle=len(truth), hard=len(flags))
+    assert len(ledger) == wanted[cause]

@@ -160,6 +160,20 @@ def test_a_budget_is_a_whole_protocol(budget):
     assert all(protocol[name] == value for name, value in settings.items())
 
 
+def test_no_budget_asks_the_machine_what_to_count_in():
+    assert all(settings['precision'] in (BF16, FP32) for settings in BUDGETS.values())
+
+
+def test_a_fit_of_two_pictures_or_one_class_is_refused_before_training(monkeypatch):
+    monkeypatch.setattr(fit_room, 'train_model', None) # nobody may get so far
+    train = dq.load('digits', limit=100)['train']
+    one_class = train.filter(lambda row: row['label'] == 3)
+    for few in (one_class, train.select([0, 1]), train.select([0])):
+        with pytest.raises(ValueError, match='the least that can be trained on') as caught:
+            dq.fit(DatasetDict(train=few, test=train))
+        assert '\n' not in str(caught.value)
+
+
 TUNED = [name for name, settings in BUDGETS.items() if settings['tuned_for']]
 
 

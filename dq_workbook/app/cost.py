@@ -38,7 +38,8 @@ def estimate_minutes(
     settings = run_settings(run)
     if settings['model'] == PROBE: return None
     budget = BUDGETS[settings['budget']]
-    seconds = min(time_precisions(settings['model'], input_size(images, budget['size'])).values()) / 16
+    steps = time_precisions(settings['model'], input_size(images, budget['size'])) # of 16 images
+    seconds = steps[budget['precision']] / 16
     fit = seconds * (budget['steps'] * budget['batch'] + tested_images(settings, len(images['test'])) / 3)
     return fit * planned_fits(run) / n_parallel_fits() / 60
 

@@ -73,12 +73,13 @@ def run_settings(
 def planned_fits(
     run, # dict with template and parameters
 ):       # -> int, at most; 0 where nobody knows
-    """How many fits an experiment makes when every recipe drops images and so has a control."""
+    """How many fits a run makes when every repair drops images and so has a control."""
     from dq_workbook.training.learning_rate import LEARNING_RATES
-    if run['template'] != 'experiment': return 0
+    if run['template'] not in ('experiment', 'dose'): return 0
     settings = run_settings(run)
-    arms, rates = 1 + 2 * len(settings['recipes']), 0 if settings['peak_lr'] else len(LEARNING_RATES)
-    return arms * settings['seeds'] + rates
+    if run['template'] == 'dose': arms = 1 + sum(map(len, settings['doses'].values()))
+    else: arms = 1 + 2 * (len(settings['recipes']) + settings['visual_layer']) + len(settings['causes'])
+    return arms * settings['seeds'] + (0 if settings['peak_lr'] else len(LEARNING_RATES))
 
 def count_fits(
     runs, # list of planned runs

@@ -55,6 +55,7 @@ def ledger_size(
     if 'review' in told: doubts['review'] = len(told['review'])
     return dict(arm=arm, images=n - dropped, dropped=dropped, relabelled=len(ledger) - dropped, **doubts)
 
+# %% ../../nbs/5_repairs/01_controls.ipynb #47f7281f
 def make_arms(
     images,   # DatasetDict
     findings, # findings table

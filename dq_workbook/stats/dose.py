@@ -47,6 +47,7 @@ def check_design(
     if margin <= 0: raise ValueError(f'the margin is the loss that matters, above 0, not {margin}')
     if n < 2: raise ValueError('one seed has no band: train two or more')
 
+# %% ../../nbs/1_stats/14_dose.ipynb #f1744bea
 def dose_response(
     doses,            # increasing float array [doses], the first is 0
     losses,           # list of float arrays [seeds, images], one a dose; the first is all zero

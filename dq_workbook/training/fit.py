@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 
 from ..core.parallel import device
 from ..sets.images import decode_image, read_bytes, without_decoding
-from ..sets.dataset import class_names
+from ..sets.dataset import check_classes, class_names
 from .pixels import load_pixels
 from .probe import PROBE, BackboneFeatures, load_features
 from .models import DEFAULT_MODEL, build_model
@@ -180,8 +180,9 @@ def fit(
 ):                       # -> predictions table; its attrs['curve'] is the list of training losses, one a step
     """Train one model on `train` under the frozen protocol and predict the test splits.
 
-    Raises ValueError for an unknown model or budget, and for a training split without readable images.
+    Raises ValueError for an unknown model or budget, and where nothing can be learnt: one class, two images.
     """
+    check_classes(images['train'])
     size, n_classes = input_size(images, BUDGETS[budget]['size']), len(class_names(images))
     protocol = frozen_protocol(budget, model, peak_lr)
     tests = split_tensors(images, model, size, features)
