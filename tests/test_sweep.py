@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dq_workbook.core import runs as core_runs
+from dq_workbook.core import cache, runs as core_runs
 from dq_workbook.core.files import write_json
 from dq_workbook.core.runs import finished_record
 from dq_workbook.core.tables import read_table
@@ -117,7 +117,7 @@ def package(tmp_path, monkeypatch):
     ignored = shutil.ignore_patterns('__pycache__')
     copy = shutil.copytree(ROOT/'dq_workbook', tmp_path/'dq_workbook', ignore=ignored)
     (tmp_path/'requirements.lock').write_text('torch==2.6\n')
-    for module in (keys, core_runs): monkeypatch.setattr(module, 'package_folder', lambda: copy)
+    for module in (cache, keys, core_runs): monkeypatch.setattr(module, 'package_folder', lambda: copy)
     return copy
 
 
