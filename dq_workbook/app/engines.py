@@ -113,7 +113,7 @@ def without_main_file(): # -> context in which new processes don't run the calle
     finally:
         if file is not None: main.__file__ = file
 
-# %% ../../nbs/9_app/05_engines.ipynb #d9b1be71
+# %% ../../nbs/9_app/05_engines.ipynb #28976723
 def core_shares(
     jobs, # processes on this machine
 ):        # -> list of sets of cores, one a process; empty where a system can't say
@@ -123,12 +123,13 @@ def core_shares(
     return [set(cores[k::jobs]) if jobs < len(cores) else {cores[k % len(cores)]} for k in range(jobs)]
 
 def begin_worker(
-    shares,  # queue of sets of cores
+    shares,  # from `core_shares`
     modules, # names of what the notebooks import
 ):           # -> None
     """Make a process ready for runs."""
     follow_parent()
-    if hasattr(os, 'sched_setaffinity'): os.sched_setaffinity(0, shares.get())
+    number = int(multiprocessing.current_process().name.rpartition('-')[2]) # they are counted
+    if shares: os.sched_setaffinity(0, shares[number % len(shares)])
     if can_fork(): warm_up(modules)
 
 # %% ../../nbs/9_app/05_engines.ipynb #52e23e01
@@ -147,10 +148,8 @@ def make_executor(
         with Client(engine) as client: yield client.get_executor()
         return
     spawn, keep = multiprocessing.get_context('spawn'), children()
-    shares = spawn.Queue()
-    for share in core_shares(jobs): shares.put(share)
-    options = dict(mp_context=spawn, initializer=begin_worker, initargs=(shares, list(modules)))
-    with without_main_file(), ProcessPoolExecutor(jobs, **options) as pool:
+    begin = dict(initializer=begin_worker, initargs=(core_shares(jobs), list(modules)))
+    with without_main_file(), ProcessPoolExecutor(jobs, spawn, **begin) as pool:
         try: yield pool
         except BaseException:
             end_children(keep)

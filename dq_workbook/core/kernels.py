@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['KERNEL_MODULES', 'can_fork', 'warm_up', 'run_kernel', 'ForkedKernel', 'WarmKernelManager', 'kernel_manager']
 
-# %% ../../nbs/0_core/11_kernels.ipynb #1fe31cdc
+# %% ../../nbs/0_core/11_kernels.ipynb #54f14632
 import atexit
 import os
 import sys
 from glob import glob
-from multiprocessing import forkserver, get_context
+from multiprocessing import current_process, forkserver, get_context
 
 from jupyter_client.manager import AsyncKernelManager
 
-# %% ../../nbs/0_core/11_kernels.ipynb #02c55c62
+# %% ../../nbs/0_core/11_kernels.ipynb #68d71bf2
 def can_fork(): # -> bool
     """Whether kernels may be forked here."""
     return sys.platform == 'linux' and not glob('/dev/nvidia[0-9]*')
@@ -35,8 +35,9 @@ def run_kernel(
 ):        # -> None, when it has ended
     """Be a kernel; in a process that was forked for that."""
     os.setsid() # signals reach it with all that it starts
-    os.environ.update(env, JPY_PARENT_PID=str(os.getppid())) # it ends with the server
+    os.environ.update(env)
     os.chdir(cwd)
+    argv = [*argv, f'--IPKernelApp.parent_handle={os.getppid()}'] # it ends with the server
     sys.argv = ['ipykernel_launcher', *argv]
     from ipykernel.kernelapp import IPKernelApp
     IPKernelApp.launch_instance(argv=argv)
@@ -85,5 +86,5 @@ class WarmKernelManager(AsyncKernelManager):
     _launch_kernel = _async_launch_kernel
 
 def kernel_manager(): # -> class for papermill's `kernel_manager_class`
-    """How kernels are started here."""
-    return WarmKernelManager if can_fork() else AsyncKernelManager
+    """How kernels are started here; a daemon, as a worker of Dask is one, may not fork."""
+    return WarmKernelManager if can_fork() and not current_process().daemon else AsyncKernelManager
