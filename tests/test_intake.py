@@ -18,7 +18,8 @@ from dq_workbook.sets.intake import assumptions
 from dq_workbook.sets.load import load
 from dq_workbook.repairs.controls import unreadable_ids, random_control
 from dq_workbook.app import keys
-from dq_workbook.app.grid import check_parameters, check_values, read_grid
+from dq_workbook.core.parameters import check_parameters
+from dq_workbook.app.grid import check_values, read_grid
 
 
 def picture(seed, form='PNG'):

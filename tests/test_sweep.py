@@ -4,13 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from PIL import Image
 
-from dq_workbook.core import runs as core_runs
+from dq_workbook.core import cache, kept, runs as core_runs
 from dq_workbook.core.files import write_json
 from dq_workbook.core.runs import finished_record
 from dq_workbook.core.tables import read_table
@@ -18,7 +19,9 @@ from dq_workbook.sets.images import image_bytes
 from dq_workbook.sets.dataset import append_rows
 from dq_workbook.sets.load import load
 from dq_workbook.audits.fastdup import FASTDUP_SEARCH, fastdup_python
+from dq_workbook.audits import auditors, embed
 from dq_workbook.audits.auditors import fastdup_available
+from dq_workbook.training import fit
 from dq_workbook.app import keys
 from dq_workbook.app.cli import main
 from dq_workbook.app.index import read_records, write_index
@@ -67,14 +70,11 @@ def test_a_finished_run_is_skipped_and_a_broken_record_is_not(first, study, caps
     assert finished_record(tmp_path) is None
 
 
-def test_the_same_run_twice_gives_identical_tables(first, study):
-    """The second time in a process of its own, without anything that the first one left."""
-    before = {t: read_table(ROOT/first.folder/'tables'/f'{t}.parquet') for t in TABLES}
-    shutil.rmtree(ROOT/first.folder)
-    assert sweep(grid(study, plant=dict(label_error=[0.1, 2]))).iloc[0].status == 'done'
-    for t in TABLES:
-        again = read_table(ROOT/first.folder/'tables'/f'{t}.parquet')
-        pd.testing.assert_frame_equal(before[t], again, check_exact=True)
+def test_the_same_run_twice_gives_identical_tables(first, capsys):
+    """The second time in a root of its own, without anything that the first one left."""
+    assert main(['sweep', 'verify', first.folder]) == 0
+    told = capsys.readouterr().out
+    assert [f'{t}.parquet: identical' in told for t in TABLES] == [True] * len(TABLES)
 
 
 def test_a_failing_run_is_reported_and_the_exit_code_says_so(study, tmp_path):
@@ -117,18 +117,45 @@ def package(tmp_path, monkeypatch):
     ignored = shutil.ignore_patterns('__pycache__')
     copy = shutil.copytree(ROOT/'dq_workbook', tmp_path/'dq_workbook', ignore=ignored)
     (tmp_path/'requirements.lock').write_text('torch==2.6\n')
-    for module in (keys, core_runs): monkeypatch.setattr(module, 'package_folder', lambda: copy)
+    for module in (cache, keys, core_runs): monkeypatch.setattr(module, 'package_folder', lambda: copy)
     return copy
 
 
-@pytest.mark.parametrize('file', ['core/project.py', 'audits/near_duplicates.py', 'bench/speed.py',
-                                  'templates/experiment.ipynb', '../requirements.lock'])
-def test_a_run_is_another_one_when_what_it_depends_on_changes(package, file):
+@pytest.mark.parametrize('file, line, stale', [
+    ('core/project.py', '\nMORE = 1\n', True), ('audits/near_duplicates.py', '\nMORE = 1\n', True),
+    ('training/fit.py', '\nMORE = 1\n', True), ('reports/effects.py', '\nMORE = 1\n', True),
+    ('templates/experiment.ipynb', '\n', True), ('../requirements.lock', 'timm==1\n', True),
+    ('audits/near_duplicates.py', '\n# a comment\n', False), ('bench/speed.py', '\nMORE = 1\n', False),
+    ('app/index.py', '\nMORE = 1\n', False), ('training/transfer.py', '\nMORE = 1\n', False)])
+def test_a_run_is_another_one_when_what_it_reaches_changes(package, file, line, stale):
     run = dict(template='experiment', parameters=TINY)
-    before = keys.run_key(run)
-    assert keys.run_key(run) == before
-    (package/file).write_text((package/file).read_text() + '\n')
-    assert keys.run_key(run) != before
+    before = keys.run_inputs(run)
+    assert keys.run_inputs(run) == before
+    (package/file).write_text((package/file).read_text() + line)
+    told = keys.changed_inputs(before, keys.run_inputs(run))
+    assert bool(told) == stale and len(told) < 60
+
+
+STEPS = dict(embedding=embed.embed_batch, audit=auditors.audit, fit=fit.fit)
+
+@pytest.mark.parametrize('file, again', [
+    ('reports/effects.py', set()), ('training/batches.py', {'fit'}), ('audits/matching.py', {'audit'}),
+    ('audits/image_stats.py', {'embedding', 'audit', 'fit'}), ('sets/images.py', {'embedding', 'audit', 'fit'})])
+def test_a_changed_module_makes_the_steps_again_that_reach_it_and_no_others(package, file, again):
+    before = {step: cache.code_key(function) for step, function in STEPS.items()}
+    (package/file).write_text((package/file).read_text() + '\nMORE = 1\n')
+    assert {step for step, function in STEPS.items() if cache.code_key(function) != before[step]} == again
+
+
+def test_a_constant_a_version_and_another_arithmetic_make_a_step_again(monkeypatch):
+    place = lambda: kept.step_path(partial(embed.embed_batch))
+    seen = [place()]
+    monkeypatch.setattr(embed, 'INPUT_SIDE', 64)
+    seen.append(place())
+    monkeypatch.setattr(cache.importlib.metadata, 'version', lambda name: '99')
+    seen.append(place())
+    monkeypatch.setattr(kept, 'arithmetic', lambda: 'other')
+    assert len({*seen, place()}) == 4
 
 
 def test_a_run_stays_the_same_when_another_template_changes(package):

@@ -11,14 +11,14 @@ import math
 
 from ..core.project import project_root
 from ..core.parallel import n_parallel_fits
-from ..core.runs import finished_record
+from ..core.runs import finished_record, run_settings
 from ..stats.power import detectable_shift
 from ..sets.load import load
 from ..training.probe import PROBE
 from ..training.protocol import BUDGETS, time_precisions
 from ..training.fit import input_size
 from .grid import check_values
-from .sweep import plan_runs, planned_fits, run_settings
+from .sweep import plan_runs, planned_fits
 from .audit_results import audit_folder
 
 # %% ../../nbs/9_app/10_cost.ipynb #1a6bac86

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GRACE', 'INTERRUPTED', 'check_engine', 'children', 'end_children', 'Terminated', 'stop_by_force', 'interruptible',
-           'follow_parent', 'without_main_file', 'make_executor']
+           'follow_parent', 'without_main_file', 'core_shares', 'begin_worker', 'make_executor']
 
 # %% ../../nbs/9_app/05_engines.ipynb #0d876a14
 import multiprocessing
@@ -17,6 +17,8 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 
 import psutil
+
+from ..core.kernels import can_fork, warm_up
 
 # %% ../../nbs/9_app/05_engines.ipynb #d0fd4db2
 def check_engine(
@@ -111,12 +113,32 @@ def without_main_file(): # -> context in which new processes don't run the calle
     finally:
         if file is not None: main.__file__ = file
 
+# %% ../../nbs/9_app/05_engines.ipynb #28976723
+def core_shares(
+    jobs, # processes on this machine
+):        # -> list of sets of cores, one a process; empty where a system can't say
+    """Which cores each process uses: its own ones, or one with others where there are more processes."""
+    if not hasattr(os, 'sched_getaffinity'): return []
+    cores = sorted(os.sched_getaffinity(0))
+    return [set(cores[k::jobs]) if jobs < len(cores) else {cores[k % len(cores)]} for k in range(jobs)]
+
+def begin_worker(
+    shares,  # from `core_shares`
+    modules, # names of what the notebooks import
+):           # -> None
+    """Make a process ready for runs."""
+    follow_parent()
+    number = int(multiprocessing.current_process().name.rpartition('-')[2]) # they are counted
+    if shares: os.sched_setaffinity(0, shares[number % len(shares)])
+    if can_fork(): warm_up(modules)
+
 # %% ../../nbs/9_app/05_engines.ipynb #52e23e01
 @contextmanager
 def make_executor(
-    jobs,   # processes on this machine
-    engine, # None, or the address of a Dask cluster
-):          # -> concurrent.futures.Executor
+    jobs,       # processes on this machine
+    engine,     # None, or the address of a Dask cluster
+    modules=(), # names of what the notebooks import, for processes of this machine
+):              # -> concurrent.futures.Executor
     """An executor of local processes, or of a Dask cluster.
 
     Raises as `check_engine` does.
@@ -125,9 +147,9 @@ def make_executor(
         from distributed import Client
         with Client(engine) as client: yield client.get_executor()
         return
-    spawn = multiprocessing.get_context('spawn')
-    options, keep = dict(mp_context=spawn, initializer=follow_parent), children()
-    with without_main_file(), ProcessPoolExecutor(jobs, **options) as pool:
+    spawn, keep = multiprocessing.get_context('spawn'), children()
+    begin = dict(initializer=begin_worker, initargs=(core_shares(jobs), list(modules)))
+    with without_main_file(), ProcessPoolExecutor(jobs, spawn, **begin) as pool:
         try: yield pool
         except BaseException:
             end_children(keep)

@@ -71,7 +71,7 @@ def read_code(
              and isinstance(node.value, str) and '.' in node.value}
     return code_digest(source), imported_names(tree, module), texts
 
-# %% ../../nbs/0_core/04_cache.ipynb #a5194f61
+# %% ../../nbs/0_core/04_cache.ipynb #b9d73473
 @cache
 def package_of_module(): # -> dict: top-level module -> list of the installed packages that hold it
     """Which package a module comes from."""
@@ -92,6 +92,7 @@ def reached_code(
     """All code that some modules reach."""
     base, queue, found, others = package_folder(), list(modules), {}, set()
     data = {file.name: file for file in base.iterdir() if file.is_file() and file.suffix != '.py'}
+    wings = {f'{base.name}.{wing.name}': wing for wing in base.iterdir() if wing.is_dir()}
     while queue:
         name = queue.pop()
         path = base.parent.joinpath(*name.split('.')).with_suffix('.py')
@@ -100,7 +101,8 @@ def reached_code(
         state = path.stat()
         found[name], imported, texts = read_code(path, name, (state.st_mtime_ns, state.st_size))
         found |= {file: digest(data[file])[:12] for file in texts & data.keys()}
-        queue += imported
+        rooms = [f'{text}.{room.stem}' for text in texts & wings.keys() for room in wings[text].glob('*.py')]
+        queue += [*imported, *rooms]
     return found, package_versions(others)
 
 # %% ../../nbs/0_core/04_cache.ipynb #cc99abf2

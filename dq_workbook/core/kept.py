@@ -5,9 +5,7 @@
 # %% auto #0
 __all__ = ['step_path', 'keep_table']
 
-# %% ../../nbs/0_core/08_kept.ipynb #cce70b1b
-from functools import partial
-
+# %% ../../nbs/0_core/08_kept.ipynb #7a7e419c
 from .project import project_root
 from .tables import read_table, write_table
 from .cache import code_key, digest
