@@ -29,7 +29,7 @@ def data_manifest(
 
 # %% ../../nbs/9_app/02_keys.ipynb #36d2fb0d
 DATASET_PARAMETERS = (
-    'dataset', 'source', 'targets', 'datasets', 'shifted',                       # of the reports
+    'dataset', 'source', 'targets', 'datasets', 'shifted', 'unrelated',          # of the reports
     'known_duplicates', 'label_sets', 'quality_sets', 'copied_sets', 'timed_on', # of the bench
     'repeated_set', 'noisy_sets', 'grouped_sets')
 

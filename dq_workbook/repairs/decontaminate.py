@@ -57,6 +57,7 @@ def min_hash(
     hashed.update_batch([shingle.encode() for shingle in sorted(shingles)])
     return hashed
 
+# %% ../../nbs/5_repairs/04_decontaminate.ipynb #c04a0030
 class CaptionIndex:
     """The captions of a benchmark, by which alike ones are found."""
 
@@ -96,7 +97,7 @@ def image_suspects(
 ):            # -> DataFrame with SUSPECT_COLUMNS
     """Rows whose picture may be a benchmark's."""
     table = pd.DataFrame(dict(id=rows['id'][:], key=[digest(raw) for raw in image_bytes(rows)]))
-    first = np.flatnonzero(~table.key.duplicated())
+    first = table.drop_duplicates('key').sort_values('key').index # whatever the order of the rows
     both = datasets.DatasetDict(train=pictures_only(rows.select(first), 'corpus:'), test=pictures)
     found = audit(both, tool=tool, kinds=['leak'], seed=seed)
     found['reason'] = [change_reason(row) for row in found.itertuples()]
@@ -214,6 +215,7 @@ def spare_classes(
     reasons = ledger.reason + np.where(spared, '; kept as the last of its class', '')
     return ledger.assign(action=ledger.action.where(~spared, 'keep'), reason=reasons)
 
+# %% ../../nbs/5_repairs/04_decontaminate.ipynb #c04a0033
 def clean_rows(
     rows,    # Dataset with id and image, or captions
     known,   # Benchmarks
