@@ -18,7 +18,7 @@ from PIL import Image
 import dq_workbook
 from dq_workbook.core.files import write_json
 from dq_workbook.repairs.folder_copy import folder_digests
-from dq_workbook.app import cli, cost, folder_audit, sweep as sweep_room
+from dq_workbook.app import cli, cost, folder_audit
 
 ROOT = Path(__file__).parent.parent
 
@@ -170,27 +170,22 @@ def test_an_experiment_is_a_grid_of_one_run_and_tells_its_cost_first(pets, monke
     """Thirteen pictures have four test images: no verdict is told of them, whatever came out."""
     asked = []
     monkeypatch.setenv('DQ_HOME', str(pets.parent))
-    monkeypatch.setattr(cli, 'run_grid', lambda grid, **more: asked.append((grid, more)) or 0)
+    monkeypatch.setattr(cli, 'run_grid', lambda grid: asked.append(grid) or 0)
     no_audit = lambda dataset: asked.append(dataset) or (None, [], 'page')
     monkeypatch.setattr(cost, 'audit_folder', no_audit)
-    assert cli.main(['experiment', str(pets), '--seeds', '3', '--recipes', 'relabel,curated']) == 0
-    audited, (grid, more) = asked
+    options = ['--seeds', '3', '--recipes', 'relabel,curated']
+    for model in ([], ['--model', 'test_byobnet']):
+        assert cli.main(['experiment', str(pets), *options, *model]) == 0
+    audited, grid, _, own = asked
+    run = dict(name='pets', dataset=str(pets), seeds=3, recipes=['relabel', 'curated'])
     assert audited == str(pets) and grid['template'] == 'experiment'
-    assert grid['runs'] == [dict(name='pets', dataset=str(pets), seeds=3, recipes=['relabel', 'curated'])]
-    assert more == dict(instead='Too few test images to tell: 4; you would need about 900')
+    assert grid['runs'] == [dict(run, model='probe')] and own['runs'] == [dict(run, model='test_byobnet')]
     told = capsys.readouterr()
-    fits = r'cost: at most 19 fits, about \d+ min for these' # five arms, three seeds, and four rates to try
-    assert re.search(fits, told.err)
-    assert more['instead'] in told.err and told.out == 'page of the audit: page\n'
-
-
-def test_what_stands_in_for_a_verdict_on_too_few_test_images(monkeypatch, capsys):
-    run = dict(name='pets', status='done', headline='worse by 20.00 pp', folder='runs/x')
-    table = pd.DataFrame([run, dict(run, status='failed', headline='x')])
-    monkeypatch.setattr(sweep_room, 'sweep', lambda *_: table)
-    assert cli.run_grid({}, instead='Too few') == 1
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.strip() for line in lines if 'pets' in line] == ['done  pets: Too few', 'failed  pets: x']
+    assert 'model: probe, a linear head' in told.err
+    assert re.search(r'cost: at most 19 fits\n', told.err) # five arms, three seeds, and four rates to try
+    assert re.search(r'cost: at most 19 fits, about \d+ min for these', told.err)
+    assert 'Too few test images to tell: 4; you would need about 900' in told.err
+    assert told.out == 'page of the audit: page\n' * 2
 
 
 def test_an_interrupt_ends_a_sweep_at_once_and_begins_no_other_run(tmp_path):

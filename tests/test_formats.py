@@ -92,7 +92,8 @@ def write_csv(folder, rows):
 
 def write_jsonl(folder, rows):
     (folder/'classes.txt').write_text('cat\ndog\n')
-    table = [dict(id=row[0], file_name=name, label=row[2]) for row, name in zip(rows, write_files(folder, rows))]
+    names = write_files(folder, rows)
+    table = [dict(id=row[0], file_name=name, label=row[2]) for row, name in zip(rows, names)]
     (folder/'metadata.jsonl').write_text('\n'.join(map(json.dumps, table)))
     return folder/'metadata.jsonl'
 
@@ -356,7 +357,7 @@ def test_a_large_parquet_file_is_mapped_and_gives_the_same(tmp_path, monkeypatch
 
 def test_a_file_of_another_kind(tmp_path):
     (tmp_path/'notes.txt').write_text('hello')
-    with pytest.raises(ValueError, match='notes.txt is no parquet, json, tar, csv, tsv, jsonl or ndjson file'):
+    with pytest.raises(ValueError, match='notes.txt is no parquet, json, tar, csv, tsv, jsonl or ndjson'):
         load(tmp_path/'notes.txt')
     (tmp_path/'set.tar.gz').write_bytes(b'')
     with pytest.raises(ValueError, match='set.tar.gz is an archive: unpack it'): load(tmp_path/'set.tar.gz')

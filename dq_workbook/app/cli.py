@@ -9,13 +9,12 @@ __all__ = ['COMMANDS', 'OTHER_CODES', 'parse_options', 'list_commands', 'main', 
 
 # %% ../../nbs/9_app/11_cli.ipynb #6e6f3056
 import inspect
-import io
 import multiprocessing.util
 import os
 import shlex
 import sys
 import webbrowser
-from contextlib import nullcontext, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from fastcore.docments import docments
@@ -80,16 +79,13 @@ def run_grid(
     grid,        # as for `app.sweep.sweep`
     jobs=1,      # runs at a time
     engine=None, # None, or the address of a Dask cluster
-    instead='',  # text in place of the headlines of runs that ended well
 ):               # -> exit code: 1 when a run failed
     """Execute a grid and print how each run ended."""
     from dq_workbook.app.sweep import sweep
-    quiet = redirect_stdout(io.StringIO()) if instead else nullcontext() # a sweep tells headlines, too
-    with quiet: table = sweep(grid, jobs, engine)
+    table = sweep(grid, jobs, engine)
     page = project_root()/'runs'/'index.html'
     for run in table.itertuples():
-        told = instead if run.status == 'done' and instead else run.headline
-        print(f'{run.status:>6}  {run.name}: {told}\n        {run.folder}')
+        print(f'{run.status:>6}  {run.name}: {run.headline}\n        {run.folder}')
     print(f'index: {page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page}')
     return int((table.status == 'failed').any())
 
@@ -106,7 +102,7 @@ def run_sweep(
 @COMMANDS.add('experiment')
 def run_experiment(
     dataset:str,      # folder or file of images, hf://owner/name, or a name in the catalogue
-    model:str=None,   # timm classification model, or probe
+    model:str=None,   # timm classification model, or probe; left out, what fits the set
     budget:str=None,  # smoke, small, medium or full
     seeds:int=None,   # paired seeds; fewer than 6 can't reach p < 0.05
     recipes:str=None, # repairs, by commas, as curated,relabel; the last is the one of the primary contrast
@@ -116,13 +112,10 @@ def run_experiment(
     from dq_workbook.app.folder_audit import results_beside
     results_beside(dataset)
     given = dict(model=model, budget=budget, seeds=seeds, recipes=recipes and recipes.split(','))
-    place = Path(dataset).expanduser()
-    run = dict(name=place.resolve().name if place.exists() else dataset, dataset=dataset)
-    run |= {name: value for name, value in given.items() if value is not None}
-    grid = dict(study='experiment', template='experiment', runs=[run])
-    with redirect_stdout(sys.stderr): page, instead = prepare_experiment(grid)
+    given = {name: value for name, value in given.items() if value is not None}
+    with redirect_stdout(sys.stderr): grid, page = prepare_experiment(dataset, given)
     if page: print(f'page of the audit: {page}')
-    return run_grid(grid, instead=instead)
+    return run_grid(grid)
 
 # %% ../../nbs/9_app/11_cli.ipynb #878b22d9
 @COMMANDS.add('status')

@@ -23,7 +23,8 @@ from ..faults.kinds import KINDS
 from .image_stats import image_stats
 
 # %% ../../nbs/4_audits/16_judgements.ipynb #a50f2558
-JUDGEMENT_COLUMNS = ['dataset', 'id', 'other', 'kind', 'score', 'verdict', 'action', 'content', 'judge', 'date']
+JUDGEMENT_COLUMNS = ['dataset', 'id', 'other', 'kind', 'score', 'verdict', 'action', 'content', 'judge',
+                     'date']
 VERDICTS = ('right', 'wrong', 'unsure')
 JUDGEMENT_KEY = ['id', 'other', 'kind'] # what tells one finding from another
 
@@ -68,7 +69,7 @@ def finding_contents(
     findings, # DataFrame with JUDGEMENT_KEY
     contents, # dict from `image_contents`
 ):            # -> list of text, a row each; None where a picture isn't in the set
-    """The pictures that findings are about, as hashes; their labels count where the finding is about labels."""
+    """The pictures that findings are about, as hashes, with their labels where the finding is about these."""
     told = []
     for row in findings[JUDGEMENT_KEY].itertuples():
         parts = [contents.get(i) for i in (row.id, row.other) if pd.notna(i)]
@@ -80,7 +81,7 @@ def finding_contents(
 def read_judgement_file(
     file, # Path of a table, which need not be there
 ):        # -> DataFrame with the columns JUDGEMENT_COLUMNS
-    """One table of judgements. Raises ValueError naming the row for a verdict that isn't one of VERDICTS."""
+    """One table of judgements; raises ValueError naming the row for a verdict that isn't one of VERDICTS."""
     if not file.exists(): return pd.DataFrame(columns=JUDGEMENT_COLUMNS)
     table = pd.read_csv(file, dtype=str).astype(dict(score=float)).reindex(columns=JUDGEMENT_COLUMNS)
     for row, verdict in enumerate(table.verdict):
@@ -90,7 +91,7 @@ def read_judgement_file(
 
 def read_judgements(
     dataset,     # as for `judgement_path`
-    images=None, # DatasetDict; with it, what was said of the same pictures under any name counts, and only that
+    images=None, # DatasetDict; with it, what was said of the same pictures counts, under whatever name
 ):               # -> DataFrame with the columns JUDGEMENT_COLUMNS, empty when nobody has looked yet
     """The judgements on the flags of a data set.
 
@@ -124,7 +125,8 @@ def record_judgements(
     content = finding_contents(findings, contents) if contents else None
     new = findings.assign(verdict=check_choice(verdict, VERDICTS, 'verdict'), content=content, **facts)
     old = read_judgements(dataset)
-    table = pd.concat([old, new[JUDGEMENT_COLUMNS]], ignore_index=True) if len(old) else new[JUDGEMENT_COLUMNS]
+    new = new[JUDGEMENT_COLUMNS]
+    table = pd.concat([old, new], ignore_index=True) if len(old) else new
     table = table.drop_duplicates([*JUDGEMENT_KEY, 'content'], keep='last')
     write_atomic(judgement_path(dataset), lambda part: table.to_csv(part, index=False))
     return table

@@ -90,8 +90,8 @@ def format_of_file(
     known = {suffix: entry for entry in FORMATS.values() for suffix in entry.suffixes}
     if path.suffix.lower() in known: return known[path.suffix.lower()]
     *others, last = [suffix.lstrip('.') for suffix in known]
-    packed = path.suffix.lower() in ARCHIVES
-    if packed: raise ValueError(f'{path} is an archive: unpack it, and name the folder that comes out of it')
+    if path.suffix.lower() in ARCHIVES:
+        raise ValueError(f'{path} is an archive: unpack it, and name the folder that comes out of it')
     raise ValueError(f"{path} is no {', '.join(others)} or {last} file, and no folder")
 
 def find_files(
