@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['COMPARE_ALL_UP_TO', 'N_COMPARED', 'EMBEDDING_WEIGHT', 'PAIRS_AT_ONCE', 'THREAD_PARTS', 'MIN_EVIDENCE', 'N_RIVALS',
-           'MAX_SEARCH', 'GROUP_GAP', 'SMALL_SET', 'SCORE_WIDTH', 'REVIEW_FDR', 'ALIKE', 'exact_pairs', 'pair_findings',
+           'MAX_SEARCH', 'GROUP_GAP', 'SMALL_SET', 'SCORE_WIDTH', 'REVIEW_FDR', 'FDRS', 'ALIKE', 'pair_findings',
            'block_similarity', 'quick_similarity', 'rank_of_image', 'compare_pairs', 'rival_pairs', 'standing_gaps',
-           'judge_gaps', 'compare_different', 'compare_with_rivals', 'add_scenes', 'count_pairs',
-           'near_duplicate_findings']
+           'judge_gaps', 'compare_different', 'compare_with_rivals', 'outside_matches', 'winning_scenes', 'add_scenes',
+           'count_pairs', 'near_duplicate_findings']
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #71df0d5a
 import os
@@ -16,26 +16,15 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 
-from ..stats.persistence import (
-    decoy_check, decoy_tail, expected_false, gap_threshold, join_rows, outside_spacings, pair_gaps)
+from ..stats.competition import competition_threshold
+from dq_workbook.stats.persistence import (
+    best_of_rows, decoy_check, decoy_tail, expected_false, gap_threshold, join_rows, outside_spacings,
+    pair_gaps)
 from ..stats.scores import to_score
 from .neighbors import (
-    as_float32, build_index, mirrored_thumb_vectors, query_neighbors, row_dots, thumb_vectors)
+    as_float32, build_index, exact_pairs, mirrored_thumb_vectors, query_neighbors, row_dots, thumb_vectors)
 from .matching import (
     COPY_AGREEMENT, MIN_FIRST_MATCH, agreement, match_crops, match_pairs)
-
-# %% ../../nbs/4_audits/05_near_duplicates.ipynb #5fd0f67d
-def exact_pairs(
-    table, # `image_stats` of readable images
-):         # -> int array [m, 2] of rows, the lower first
-    """Each image with the first image of the same pixels in each split."""
-    repeated = np.flatnonzero(table.sha.duplicated(keep=False))
-    split, sha, pairs = table.split.to_numpy(), table.sha.iloc[repeated], set()
-    for members in sha.groupby(sha.to_numpy()).indices.values():
-        rows = repeated[members]
-        firsts = [rows[split[rows] == name][0] for name in pd.unique(split[rows])]
-        pairs |= {(min(first, row), max(first, row)) for first in firsts for row in rows if first != row}
-    return np.array(sorted(pairs), int).reshape(-1, 2)
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #6a2f38ef
 def pair_findings(
@@ -157,6 +146,7 @@ GROUP_GAP   = 0.85 # gap from which pairs are joined before decoys are drawn; ch
 SMALL_SET   = 30   # images that may be one group, whatever the size of the set
 SCORE_WIDTH = 0.25 # change of the gap that takes a score from 0.5 to 0.73
 REVIEW_FDR  = 0.5  # share of false ones up to which pairs are worth a person's look
+FDRS        = 0.05, 0.1 # wanted shares of false ones; the second where none passes the first
 ALIKE       = 0.9  # evidence of pairs that match as copies do, though their rivals match as well
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #c953e91b
@@ -173,15 +163,16 @@ def judge_gaps(
     pairs,    # int array [m, 2] of rows
     exact,    # bool array [m], pairs of equal pixels
     n_images, # rows
-):            # -> dict: threshold, review_threshold, by_chance, decoy_check
+):            # -> dict: fdr (wanted), threshold, review_threshold, by_chance, decoy_check
     """How far a pair has to stand apart."""
     evidence, gaps = matches.evidence.to_numpy(), matches.gap.to_numpy()
     spacings = outside_spacings(evidence, pairs, join_rows(pairs[gaps >= GROUP_GAP], n_images))
     tail = decoy_tail(spacings[:, 1])
-    threshold, review = (gap_threshold(gaps[~exact], pairs[~exact], n_images, tail, fdr)
-                         for fdr in (0.05, REVIEW_FDR))
+    ask = lambda fdr: gap_threshold(gaps[~exact], pairs[~exact], n_images, tail, fdr)
+    fdr = next((fdr for fdr in FDRS if (gaps[~exact] >= ask(fdr)).any()), FDRS[0])
+    threshold, review = ask(fdr), ask(REVIEW_FDR)
     by_chance = min(expected_false(threshold, n_images, tail), n_images)
-    return dict(threshold=threshold, review_threshold=review, by_chance=float(by_chance),
+    return dict(fdr=fdr, threshold=threshold, review_threshold=review, by_chance=float(by_chance),
                 decoy_check=decoy_check(spacings))
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #f4bc8b57
@@ -211,6 +202,42 @@ def compare_with_rivals(
     pairs = np.concatenate([pairs, rivals])
     matches = pd.concat([matches, compare_different(thumbs, vectors, rivals, sha)], ignore_index=True)
     return pairs, matches.assign(gap=standing_gaps(matches.evidence.to_numpy(), pairs, len(thumbs)))
+
+# %% ../../nbs/4_audits/05_near_duplicates.ipynb #9deb4aff
+def outside_matches(
+    thumbs,  # uint8 array [n, 32, 32, 3]
+    vectors, # array [n, d] of embeddings, rows of length one
+    sha,     # array [n], hashes of pixels
+    known,   # DataFrame one, two (rows), evidence of the candidates
+    group,   # int array [n], the group of each row
+):           # -> (int array [k, 2] of pairs across groups, float array [k], their evidence)
+    """The pairs that join two groups, and for images whose candidates are all of their group further ones."""
+    pairs, evidence = known[['one', 'two']].to_numpy(), known.evidence.to_numpy()
+    rivals = rival_pairs(thumbs, vectors, pairs, group)
+    found = compare_different(thumbs, vectors, rivals, sha).evidence if len(rivals) else []
+    pairs, evidence = np.concatenate([pairs, rivals]), np.concatenate([evidence, found])
+    across = group[pairs[:, 0]] != group[pairs[:, 1]]
+    return pairs[across], evidence[across]
+
+def winning_scenes(
+    thumbs,  # uint8 array [n, 32, 32, 3]
+    vectors, # array [n, d] of embeddings, rows of length one
+    sha,     # array [n], hashes of pixels
+    known,   # DataFrame one, two (rows, the lower first), evidence, flagged; the candidates
+    scenes,  # DataFrame from `scene_pairs`
+):           # -> DataFrame like scenes, those that win and aren't flagged
+    """The pairs of scenes that match better than look-alikes outside do."""
+    scenes, flagged = scenes.astype(dict(one=int, two=int)), known.loc[known.flagged, ['one', 'two']]
+    new = scenes.merge(flagged, how='left', on=['one', 'two'], indicator=True)['_merge'] == 'left_only'
+    scenes = scenes[new.to_numpy()]
+    if not len(scenes): return scenes
+    pairs, n = scenes[['one', 'two']].to_numpy(), len(thumbs)
+    evidence = compare_different(thumbs, vectors, pairs, sha).evidence.to_numpy()
+    group = join_rows(np.concatenate([pairs, flagged.to_numpy()]), n)
+    target = best_of_rows(pairs, evidence, n)
+    decoy = best_of_rows(*outside_matches(thumbs, vectors, sha, known, group), n)
+    least = competition_threshold(target, np.where(target > -1, decoy, -1), MIN_EVIDENCE)
+    return scenes[evidence >= least]
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #6676f979
 def add_scenes(
@@ -256,8 +283,8 @@ def near_duplicate_findings(
     scores = np.where(exact, 1, to_score(gaps, told['threshold'], SCORE_WIDTH))
     flagged = exact | (gaps >= told['threshold'])
     verdicts = pd.DataFrame(dict(one=pairs[:, 0], two=pairs[:, 1], score=scores, flagged=flagged,
-                                 copy=matches.agreement >= COPY_AGREEMENT))
-    all_verdicts = add_scenes(verdicts, scenes)
+                                 copy=matches.agreement >= COPY_AGREEMENT, evidence=matches.evidence))
+    all_verdicts = add_scenes(verdicts, winning_scenes(thumbs, vectors, sha, verdicts, scenes))
     found = pair_findings(table, all_verdicts[['one', 'two']].to_numpy(), *(
         all_verdicts[column].to_numpy() for column in ('score', 'flagged', 'copy')))
     n_scenes = int(all_verdicts.flagged.sum() - flagged.sum())

@@ -6,7 +6,8 @@
 __all__ = ['FULL_VECTORS_UP_TO', 'EXACT_SEARCH_UP_TO', 'PCA_DIM', 'N_PROBE', 'BLOCK_ROWS', 'DISTANCE_ROWS', 'SCENE_REACH',
            'SCENE_RANKS', 'SCENES_FROM', 'SCENE_FDR', 'unit_rows', 'thumb_vectors', 'mirrored_thumb_vectors',
            'row_dots', 'as_float32', 'fit_pca', 'build_index', 'query_neighbors', 'search_neighbors',
-           'nearest_neighbors', 'neighbor_pairs', 'neighbor_distances', 'scene_reach', 'scene_neighbors', 'scene_pairs']
+           'nearest_neighbors', 'neighbor_pairs', 'neighbor_distances', 'scene_reach', 'scene_neighbors', 'scene_pairs',
+           'exact_pairs']
 
 # %% ../../nbs/4_audits/02_neighbors.ipynb #a42cf50d
 import faiss
@@ -185,3 +186,16 @@ def scene_pairs(
     found = pd.DataFrame(dict(one=np.minimum(rows, others), two=np.maximum(rows, others), share=share[told]))
     mutual = found[found.duplicated(['one', 'two'], keep=False)].groupby(['one', 'two'], as_index=False).max()
     return mutual.assign(scene=1 - mutual.share / (2 * SCENE_FDR)).drop(columns='share')
+
+# %% ../../nbs/4_audits/02_neighbors.ipynb #fa14de12
+def exact_pairs(
+    table, # image statistics of readable images: split, sha
+):         # -> int array [m, 2] of rows, the lower first
+    """Each image with the first image of the same pixels in each split."""
+    repeated = np.flatnonzero(table.sha.duplicated(keep=False))
+    split, sha, pairs = table.split.to_numpy(), table.sha.iloc[repeated], set()
+    for members in sha.groupby(sha.to_numpy()).indices.values():
+        rows = repeated[members]
+        firsts = [rows[split[rows] == name][0] for name in pd.unique(split[rows])]
+        pairs |= {(min(first, row), max(first, row)) for first in firsts for row in rows if first != row}
+    return np.array(sorted(pairs), int).reshape(-1, 2)
