@@ -46,6 +46,7 @@ def column_type(
     if types.is_integer(kind): return [mlc.DataType.INTEGER]
     return [mlc.DataType.FLOAT if types.is_floating(kind) else mlc.DataType.TEXT]
 
+# %% ../../nbs/9_app/01_croissant.ipynb #9473dfd4
 def column_field(
     column, # pyarrow.Field
     name,   # of the record set
@@ -107,6 +108,7 @@ def rai_fields(
         data_use_cases=USE_CASES,
         personal_sensitive_information=['As in the source; pictures were not searched for people.'])
 
+# %% ../../nbs/9_app/01_croissant.ipynb #01636182
 def source_address(
     card, # dict with name, hub, home
 ):        # -> text, a URL
@@ -116,6 +118,7 @@ def source_address(
     if '://' in home: return home
     return f'https://{home}' if '.' in home.split('/')[0] else f'urn:dataset:{home}'
 
+# %% ../../nbs/9_app/01_croissant.ipynb #7f94847c
 def write_croissant(
     folder,     # of the release, with its Parquet files; croissant.json is written there
     card,       # dict with name, licence, home

@@ -61,6 +61,7 @@ def explain_failure(
     told = f'answered {status}' if status else 'could not be reached'
     return ConnectionError(f'{endpoint} {told}; the same call goes on where it stopped')
 
+# %% ../../nbs/9_app/01_push.ipynb #017da28f
 def upload(
     api,     # HfApi
     folder,  # of the release
@@ -71,6 +72,7 @@ def upload(
     api.create_repo(repo_id, repo_type='dataset', private=private, exist_ok=True)
     api.upload_folder(folder_path=folder, repo_id=repo_id, repo_type='dataset', commit_message='Release')
 
+# %% ../../nbs/9_app/01_push.ipynb #4fffb4dd
 def push_release(
     folder,        # folder made by `build_release`
     repo_id,       # owner/name on the Hub

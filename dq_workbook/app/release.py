@@ -52,6 +52,7 @@ def fastdup_similarity(
     pairs = pairs[pairs.kind.isin(['exact_duplicate', 'near_duplicate', 'leak'])][['id', 'other', 'score']]
     return pairs.set_axis(['from', 'to', 'distance'], axis=1)
 
+# %% ../../nbs/9_app/01_release.ipynb #4d60cdce
 def write_issues(
     findings, # findings table
     folder,   # where the tables go
@@ -87,6 +88,7 @@ def write_sums(
     lines = [f'{file_sha256(path)}  {path.relative_to(folder).as_posix()}\n' for path in files]
     (folder/'SHA256SUMS').write_text(''.join(lines))
 
+# %% ../../nbs/9_app/01_release.ipynb #da2a1627
 def fill_release(
     folder,   # empty folder
     images,   # DatasetDict, or {} where only the ledger is released
