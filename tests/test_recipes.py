@@ -2,13 +2,15 @@
 
 import pytest
 
-from dq_workbook.core.tables import TABLES
+from dq_workbook.core.project import project_root
+from dq_workbook.core.tables import TABLES, read_table
 from dq_workbook.sets.load import load
 from dq_workbook.faults.plant import known_label_errors, plant
 from dq_workbook.audits.auditors import audit
 from dq_workbook.audits.flag_precision import measure_precision
 from dq_workbook.repairs.causes import CAUSES, is_right
 from dq_workbook.repairs.recipes import apply, curate
+from dq_workbook.repairs.visual_layer import KIND_OF_FLAG
 
 LEAST_FALL = {0: 0, 0.1: 0.4, 0.4: 0.4} # share of wrong labels -> by what share they have to fall
 
@@ -78,3 +80,12 @@ def test_a_cause_is_a_ledger_of_training_images_that_empties_no_class(noisy, cau
     wanted = dict(true_flags=is_right(flags, truth).sum(), false_flags=(~is_right(flags, truth)).sum(),
                   oracle=len(truth), hard=len(flags))
     assert len(ledger) == wanted[cause]
+
+
+def test_the_kept_flags_of_fastdup_are_as_many_as_it_gave():
+    folder = project_root()/'docs'/'results'/'fastdup'
+    flags, sets = read_table(folder/'flags.parquet'), read_table(folder/'sets.parquet').set_index('dataset')
+    assert len(sets) == 13 and sets.ids.is_unique and set(flags.kind) <= set(KIND_OF_FLAG)
+    counts = flags.groupby(['dataset', 'kind']).size().unstack(fill_value=0)
+    for kind in counts: assert counts[kind].to_dict() == sets[kind].to_dict()
+    assert not flags.duplicated(['dataset', 'id', 'kind']).any()

@@ -214,6 +214,7 @@ def check_ranges(
             if value < least: raise ValueError(f'{name} is {value}, expected {least} or more')
     if parameters.get('limit') == 1: raise ValueError('limit is 1 image: expected 0 for all, or several')
     if parameters.get('margin', 0) >= 1: raise ValueError('margin is a share, as 0.005 for half a point')
+    if parameters.get('drop_from', 0) > 1: raise ValueError('drop_from is a share of right flags, as 0.7')
     for kind, shares in parameters.get('doses', {}).items():
         if not isinstance(shares, list) or not shares or any(not 0 <= share <= 1 for share in shares):
             raise ValueError(f'doses of {kind} are {shares}, expected a list of shares from 0 to 1')

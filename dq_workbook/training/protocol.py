@@ -29,8 +29,8 @@ _own = dict(
     smoke=dict(steps=60, batch=64, size=32),
     small=dict(steps=160, batch=64, size=32),
     medium=dict(steps=800, batch=128, size=32),
-    full=dict(steps=8000, batch=256, size=64))
-for _name, _settings in _own.items(): BUDGETS.add(_name, {**_settings, **_first})
+    full=dict(steps=8000, batch=256, size=64, precision=BF16))
+for _name, _settings in _own.items(): BUDGETS.add(_name, {**_first, **_settings})
 
 # %% ../../nbs/6_training/04_protocol.ipynb #ff6da3dd
 _later = dict(weight_decay=0.05, warmup=0.2, optimizer='muon', order='ids', tuned_for='speednet')
