@@ -96,6 +96,7 @@ def image_suspects(
     seed,     # of the auditor
 ):            # -> DataFrame with SUSPECT_COLUMNS
     """Rows whose picture may be a benchmark's."""
+    if not len(rows): return pd.DataFrame(columns=SUSPECT_COLUMNS)
     table = pd.DataFrame(dict(id=rows['id'][:], key=[digest(raw) for raw in image_bytes(rows)]))
     first = table.drop_duplicates('key').sort_values('key').index # whatever the order of the rows
     both = datasets.DatasetDict(train=pictures_only(rows.select(first), 'corpus:'), test=pictures)

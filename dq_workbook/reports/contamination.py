@@ -13,7 +13,8 @@ from sklearn.metrics import roc_curve
 from .style import GREY, STYLE, make_sheet, series_style
 
 # %% ../../nbs/8_reports/16_contamination.ipynb #r16a0005
-SERIES = (('leaked', False), ('leaked', True), ('counterpart', False), ('never leaked', False)) # slice, altered
+SERIES = (('leaked', False), ('leaked', True), # slice and whether it was altered
+          ('counterpart', False), ('never leaked', False))
 
 def dose_panel(
     axes, # Axes to draw on

@@ -204,6 +204,7 @@ def fit_pairs(
         model.losses = train_steps(model.train(), data, pairs[order], protocol)
     return model.eval()
 
+# %% ../../nbs/6_training/09_image_text.ipynb #t09a0023
 @torch.inference_mode()
 def pair_similarity(
     model,    # PairModel
