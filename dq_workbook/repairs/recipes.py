@@ -6,7 +6,7 @@
 __all__ = ['RECIPES', 'ACTIONS', 'DEDUP', 'LEAK_FREE', 'LEAK_FREE_TEST', 'RELABEL', 'DROP_LABEL_ERRORS', 'LEAST_PRECISION',
            'MOST_OF_A_CLASS', 'drop_low_quality', 'curated', 'recipe_rules', 'planned_changes', 'is_of_auditor',
            'change_precision', 'allowed_changes', 'expected_wrong', 'change_reason', 'protect_classes',
-           'keep_one_per_class', 'check_known', 'needed_precision', 'make_ledger', 'apply', 'curate']
+           'keep_one_per_class', 'check_known', 'needed_precision', 'split_labels', 'make_ledger', 'apply', 'curate']
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #d3022de6
 import logging
@@ -186,6 +186,14 @@ def needed_precision(
     if not len(flagged): return pd.DataFrame(columns=PRECISION_COLUMNS)
     return measure_precision(images, findings, set(flagged.kind))
 
+# %% ../../nbs/5_repairs/00_recipes.ipynb #a1b2000a
+def split_labels(
+    images, # DatasetDict
+    split,  # its name
+):          # -> dict: id -> class index, empty without such a split
+    """The labels of a split."""
+    return dict(zip(images[split]['id'][:], images[split]['label'][:])) if split in images else {}
+
 # %% ../../nbs/5_repairs/00_recipes.ipynb #90073899
 def make_ledger(
     images,         # DatasetDict
@@ -202,8 +210,7 @@ def make_ledger(
     """
     check_known(findings, images)
     names, rules = class_names(images), recipe_rules(recipe)
-    labels, tests = (dict(zip(images[split]['id'][:], images[split]['label'][:])) if split in images else {}
-                     for split in ('train', 'test'))
+    labels, tests = (split_labels(images, split) for split in ('train', 'test'))
     rows, known = [], tests | labels
     planned = planned_changes(findings, rules, labels)
     precision = needed_precision(images, findings, rules, least, precision)
@@ -214,9 +221,9 @@ def make_ledger(
         new = names[int(change.suggested)] if change.action == 'relabel' else None
         rows.append((change.id, action, change.kind, old, new, change_reason(change)))
     ledger = pd.DataFrame(rows, columns=TABLES['ledger'])
-    ledger = protect_classes(ledger, labels, names)
-    sides = (ledger[ledger.id.isin(labels)], labels), (ledger[~ledger.id.isin(labels)], tests)
-    ledger = pd.concat([keep_one_per_class(*side, names) for side in sides], ignore_index=True)
+    ledger, sides = protect_classes(ledger, labels, names), (labels, tests)
+    parts = [keep_one_per_class(ledger[ledger.id.isin(side)], side, names) for side in sides]
+    ledger = pd.concat(parts, ignore_index=True)
     ledger.attrs = dict(review=sorted(set(planned.id) - set(ledger.id)),
                         expected_wrong=expected_wrong(chosen[chosen.id.isin(ledger.id)]))
     return ledger
