@@ -991,6 +991,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'dq_workbook/repairs/recipes.py'),
                                              'dq_workbook.repairs.recipes.keep_one_per_class': ( '5_repairs/recipes.html#keep_one_per_class',
                                                                                                  'dq_workbook/repairs/recipes.py'),
+                                             'dq_workbook.repairs.recipes.ledger_rows': ( '5_repairs/recipes.html#ledger_rows',
+                                                                                          'dq_workbook/repairs/recipes.py'),
                                              'dq_workbook.repairs.recipes.make_ledger': ( '5_repairs/recipes.html#make_ledger',
                                                                                           'dq_workbook/repairs/recipes.py'),
                                              'dq_workbook.repairs.recipes.needed_precision': ( '5_repairs/recipes.html#needed_precision',

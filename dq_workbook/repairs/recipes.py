@@ -6,7 +6,8 @@
 __all__ = ['RECIPES', 'ACTIONS', 'DEDUP', 'LEAK_FREE', 'LEAK_FREE_TEST', 'RELABEL', 'DROP_LABEL_ERRORS', 'LEAST_PRECISION',
            'MOST_OF_A_CLASS', 'drop_low_quality', 'curated', 'recipe_rules', 'planned_changes', 'is_of_auditor',
            'change_precision', 'allowed_changes', 'expected_wrong', 'change_reason', 'protect_classes',
-           'keep_one_per_class', 'check_known', 'needed_precision', 'split_labels', 'make_ledger', 'apply', 'curate']
+           'keep_one_per_class', 'check_known', 'needed_precision', 'split_labels', 'ledger_rows', 'make_ledger',
+           'apply', 'curate']
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #d3022de6
 import logging
@@ -194,6 +195,20 @@ def split_labels(
     """The labels of a split."""
     return dict(zip(images[split]['id'][:], images[split]['label'][:])) if split in images else {}
 
+# %% ../../nbs/5_repairs/00_recipes.ipynb #a1b2000c
+def ledger_rows(
+    chosen, # DataFrame of changes from `planned_changes`
+    labels, # dict: id -> class index
+    names,  # class names
+):          # -> ledger table
+    """Changes as a ledger."""
+    rows = []
+    for change in chosen.itertuples():
+        old, action = names[labels[change.id]], change.action.removesuffix('_test')
+        new = names[int(change.suggested)] if change.action == 'relabel' else None
+        rows.append((change.id, action, change.kind, old, new, change_reason(change)))
+    return pd.DataFrame(rows, columns=TABLES['ledger'])
+
 # %% ../../nbs/5_repairs/00_recipes.ipynb #90073899
 def make_ledger(
     images,         # DatasetDict
@@ -211,16 +226,11 @@ def make_ledger(
     check_known(findings, images)
     names, rules = class_names(images), recipe_rules(recipe)
     labels, tests = (split_labels(images, split) for split in ('train', 'test'))
-    rows, known = [], tests | labels
     planned = planned_changes(findings, rules, labels)
     precision = needed_precision(images, findings, rules, least, precision)
     planned = planned.join(change_precision(planned, precision))
     chosen = planned[allowed_changes(planned, least)].drop_duplicates('id')
-    for change in chosen.itertuples():
-        old, action = names[known[change.id]], change.action.removesuffix('_test')
-        new = names[int(change.suggested)] if change.action == 'relabel' else None
-        rows.append((change.id, action, change.kind, old, new, change_reason(change)))
-    ledger = pd.DataFrame(rows, columns=TABLES['ledger'])
+    ledger = ledger_rows(chosen, tests | labels, names)
     ledger, sides = protect_classes(ledger, labels, names), (labels, tests)
     parts = [keep_one_per_class(ledger[ledger.id.isin(side)], side, names) for side in sides]
     ledger = pd.concat(parts, ignore_index=True)
