@@ -55,6 +55,7 @@ def label_probability(
     matrix = probability_matrix(plain)
     return pd.Series(matrix[np.arange(len(plain)), plain.label]).groupby(plain.id).mean()
 
+# %% ../../nbs/7_evaluation/03_leakage.ipynb #a1b20006
 def matched_images(
     reference,  # predictions table of models that never saw a near duplicate of these test images
     leaked_ids, # ids of test images with a near duplicate in training
@@ -102,6 +103,7 @@ def leak_slices(
     members = {name: set(part.index[part]) for name, part in parts.items()}
     return dict(all=set(leaked_ids.index)) | {name: ids for name, ids in members.items() if ids}
 
+# %% ../../nbs/7_evaluation/03_leakage.ipynb #a1b20007
 def arm_inflation(
     rows,    # predictions of one arm
     leaked,  # ids of the leaked test images that count

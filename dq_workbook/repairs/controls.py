@@ -24,6 +24,7 @@ def unreadable_ids(
     """The images that can't be read."""
     return {name for name, raw in zip(split['id'][:], image_bytes(split)) if not is_readable(raw)}
 
+# %% ../../nbs/5_repairs/01_controls.ipynb #a1b20001
 def random_control(
     images, # DatasetDict
     ledger, # ledger table of the repair

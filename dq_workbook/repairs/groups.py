@@ -104,6 +104,7 @@ def leaks(
     pairs['n_agree'] = pairs.n_agree.fillna(0).astype(int)
     return pairs[['id', 'split', 'other_split', 'group', 'n', 'n_agree']]
 
+# %% ../../nbs/5_repairs/02_groups.ipynb #a1b20002
 def leak_rates(
     images, # DatasetDict, any number of splits
     leaks,  # DataFrame from `leaks`

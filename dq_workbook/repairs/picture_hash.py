@@ -18,8 +18,8 @@ from ..sets.images import decode_image, image_bytes
 
 # %% ../../nbs/5_repairs/09_picture_hash.ipynb #18a037a6
 HASH_SIDE, N_FREQUENCIES = 64, 16 # pixels, side of the square that is hashed; frequencies in each direction
-WAVES = np.outer(np.arange(1, N_FREQUENCIES + 1), 2 * np.arange(HASH_SIDE) + 1) * np.pi / (2 * HASH_SIDE)
-WAVES = (np.cos(WAVES) * (2 / HASH_SIDE) ** 0.5).astype('float32')
+_angles = np.outer(np.arange(1, N_FREQUENCIES + 1), 2 * np.arange(HASH_SIDE) + 1) * np.pi / (2 * HASH_SIDE)
+WAVES = (np.cos(_angles) * (2 / HASH_SIDE) ** 0.5).astype('float32')
 SIGNS = np.where(np.arange(N_FREQUENCIES) % 2, 1, -1).astype('float32') # of frequencies in a mirrored picture
 
 def orientations(
