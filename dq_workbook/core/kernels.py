@@ -5,16 +5,17 @@
 # %% auto #0
 __all__ = ['KERNEL_MODULES', 'can_fork', 'warm_up', 'run_kernel', 'ForkedKernel', 'WarmKernelManager', 'kernel_manager']
 
-# %% ../../nbs/0_core/11_kernels.ipynb #54f14632
+# %% ../../nbs/0_core/11_kernels.ipynb #fd1aa372
 import atexit
 import os
+import signal
 import sys
 from glob import glob
 from multiprocessing import current_process, forkserver, get_context
 
 from jupyter_client.manager import AsyncKernelManager
 
-# %% ../../nbs/0_core/11_kernels.ipynb #68d71bf2
+# %% ../../nbs/0_core/11_kernels.ipynb #fa168b0c
 def can_fork(): # -> bool
     """Whether kernels may be forked here."""
     return sys.platform == 'linux' and not glob('/dev/nvidia[0-9]*')
@@ -24,9 +25,11 @@ KERNEL_MODULES = ['ipykernel.kernelapp', 'ipykernel.ipkernel', 'matplotlib_inlin
 def warm_up(
     modules, # names of what is imported once; those that are no modules are passed over
 ):           # -> None; the imports go on while the caller does
-    """Start the process that kernels are forked from."""
+    """Start the process that kernels are forked from; in the main thread, and deaf to Ctrl-C."""
     forkserver.set_forkserver_preload([*KERNEL_MODULES, *modules])
-    forkserver.ensure_running()
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN) # as a new process inherits it
+    try: forkserver.ensure_running()
+    finally: signal.signal(signal.SIGINT, heard)
 
 def run_kernel(
     argv, # arguments of ipykernel
