@@ -218,7 +218,7 @@ def parameter_choices(): # -> dict: parameter -> (what a value is called, what v
                 corruptions=('corruption', CORRUPTIONS), methods=('way of pretraining', PRETRAINING_METHODS),
                 modes=('mode of transfer', TRANSFER_MODES))
 
-# %% ../../nbs/9_app/03_grid.ipynb #0357227b
+# %% ../../nbs/9_app/03_grid.ipynb #f53ef1cb
 def kept_choices(): # -> dict: parameter -> [what a value is called, list of values]
     """The names in all registries, without importing them where they are known."""
     timm = importlib.metadata.version('timm')
@@ -229,10 +229,11 @@ def kept_choices(): # -> dict: parameter -> [what a value is called, list of val
     return json.loads(file.read_text())
 
 def check_names(
-    run, # dict with parameters
-):       # -> None
+    run,     # dict with parameters
+    choices, # dict from `kept_choices`
+):           # -> None
     """Raise ValueError for a value that is in none of the registries."""
-    for parameter, (what, known) in kept_choices().items():
+    for parameter, (what, known) in choices.items():
         value = run['parameters'].get(parameter, [])
         for name in [value] if isinstance(value, str) else value:
             if name in known: continue
@@ -260,21 +261,27 @@ def check_labels(
 
 # %% ../../nbs/9_app/03_grid.ipynb #c8a2499b
 def check_sets(
-    run, # dict with template and parameters
-):       # -> None
+    run,  # dict with template and parameters
+    seen, # dict for what was looked at before
+):        # -> None
     """Raise ValueError for an unknown data set, those that the template names inside among them."""
     from dq_workbook.sets.sources import locate
     for parameter, value in run_settings(run).items():
+        if parameter not in DATASET_PARAMETERS: continue
         for name in dataset_parameters({parameter: value}):
-            if parameter not in DATASET_PARAMETERS: continue
-            with told_at(run, parameter): locate(name)
+            if ('set', name) in seen: continue
+            with told_at(run, parameter): seen['set', name] = locate(name)
+    given = run['template'], *(run['parameters'].get(name) for name in ('dataset', 'labels'))
+    with told_at(run, 'labels' if given[-1] else 'dataset'):
+        if given not in seen: seen[given] = check_labels(run['template'], run['parameters'])
 
 def check_values(
-    run, # dict with template and parameters
-):       # -> None
+    run,       # dict with template and parameters
+    seen=None, # dict for what is the same for all runs of a sweep; filled
+):             # -> None
     """Raise ValueError for an unknown data set or name, a number out of range, and a set too small."""
-    check_names(run)
+    seen = {} if seen is None else seen
+    if 'choices' not in seen: seen['choices'] = kept_choices()
+    check_names(run, seen['choices'])
     check_ranges(run)
-    check_sets(run)
-    with told_at(run, 'labels' if 'labels' in run['parameters'] else 'dataset'):
-        check_labels(run['template'], run['parameters'])
+    check_sets(run, seen)

@@ -64,7 +64,8 @@ def check_runs(
     runs, # list of planned runs
 ):        # -> list of the same, without where their parameters were written
     """Look at every value. Raises ValueError for the first one that is wrong."""
-    for run in {digest(run['template'], run['parameters']): run for run in runs}.values(): check_values(run)
+    seen = {}
+    for run in runs: check_values(run, seen)
     return [{key: value for key, value in run.items() if key != 'places'} for run in runs]
 
 # %% ../../nbs/9_app/07_sweep.ipynb #02b04363

@@ -5,17 +5,17 @@
 # %% auto #0
 __all__ = ['KERNEL_MODULES', 'can_fork', 'warm_up', 'run_kernel', 'ForkedKernel', 'WarmKernelManager', 'kernel_manager']
 
-# %% ../../nbs/0_core/11_kernels.ipynb #fd1aa372
+# %% ../../nbs/0_core/11_kernels.ipynb #65181db6
 import atexit
 import os
 import signal
 import sys
 from glob import glob
-from multiprocessing import current_process, forkserver, get_context
+from multiprocessing import current_process, forkserver, get_context, resource_tracker
 
 from jupyter_client.manager import AsyncKernelManager
 
-# %% ../../nbs/0_core/11_kernels.ipynb #fa168b0c
+# %% ../../nbs/0_core/11_kernels.ipynb #2b0ee891
 def can_fork(): # -> bool
     """Whether kernels may be forked here."""
     return sys.platform == 'linux' and not glob('/dev/nvidia[0-9]*')
@@ -38,9 +38,11 @@ def run_kernel(
 ):        # -> None, when it has ended
     """Be a kernel; in a process that was forked for that."""
     os.setsid() # signals reach it with all that it starts
+    resource_tracker._resource_tracker._fd = None # it tracks its own
     os.environ.update(env)
     os.chdir(cwd)
-    argv = [*argv, f'--IPKernelApp.parent_handle={os.getppid()}'] # it ends with the server
+    argv = [*argv, f'--IPKernelApp.parent_handle={os.getppid()}', # it ends with the server
+            '--InteractiveShellApp.matplotlib=inline']            # matplotlib was imported without a notebook
     sys.argv = ['ipykernel_launcher', *argv]
     from ipykernel.kernelapp import IPKernelApp
     IPKernelApp.launch_instance(argv=argv)
