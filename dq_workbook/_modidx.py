@@ -169,7 +169,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'dq_workbook.app.run.is_progress_bar': ('9_app/run.html#is_progress_bar', 'dq_workbook/app/run.py'),
                                      'dq_workbook.app.run.only_here': ('9_app/run.html#only_here', 'dq_workbook/app/run.py'),
                                      'dq_workbook.app.run.open_template': ('9_app/run.html#open_template', 'dq_workbook/app/run.py'),
-                                     'dq_workbook.app.run.read_json': ('9_app/run.html#read_json', 'dq_workbook/app/run.py'),
+                                     'dq_workbook.app.run.read_left': ('9_app/run.html#read_left', 'dq_workbook/app/run.py'),
                                      'dq_workbook.app.run.to_html': ('9_app/run.html#to_html', 'dq_workbook/app/run.py')},
             'dq_workbook.app.sweep': { 'dq_workbook.app.sweep.check_runs': ('9_app/sweep.html#check_runs', 'dq_workbook/app/sweep.py'),
                                        'dq_workbook.app.sweep.count_fits': ('9_app/sweep.html#count_fits', 'dq_workbook/app/sweep.py'),

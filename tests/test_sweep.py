@@ -131,14 +131,15 @@ WILD = ['../../out', '/etc/passwd', '..', '"><img src=x onerror=alert(1)>', 'x' 
 @pytest.mark.parametrize('name', WILD)
 def test_no_name_leads_out_of_the_runs_and_every_run_is_in_the_index(tmp_path, monkeypatch, name):
     monkeypatch.setenv('DQ_HOME', str(tmp_path))
-    run, = plan_runs(dict(study=name, template='audit', runs=[dict(name=name, dataset='digits')]))
+    grid = dict(study=name, template='audit', runs=[dict(name=name, dataset='digits')])
+    run, = plan_runs(grid)
     folder = (tmp_path/run['folder']).resolve()
     assert folder.parent.parent == tmp_path/'runs' and folder.name[0] != '.' and len(folder.name) < 120
     ended = dict(run, status='done', minutes=1.0, headline=dict(text='<script>alert(1)</script> $x$'))
     write_json(ended, folder/'run.json')
     page = write_index().read_text()
     assert '<script>alert' not in page and '<img src=x' not in page and '$x$' in page and folder.name in page
-    assert sweep(dict(study=name, template='audit', runs=[dict(name=name, dataset='digits')])).status[0] == 'done'
+    assert sweep(grid).status[0] == 'done'
 
 
 CODE = ['"; import os; os.abort() #', "'\n1/0\n'", '{1/0}', [['"""', '\\']], {'a"b': 'c'}]
@@ -240,7 +241,8 @@ STEPS = dict(embedding=embed.embed_batch, audit=auditors.audit, fit=fit.fit)
 
 @pytest.mark.parametrize('file, again', [
     ('reports/effects.py', set()), ('training/batches.py', {'fit'}), ('audits/matching.py', {'audit'}),
-    ('audits/image_stats.py', {'embedding', 'audit', 'fit'}), ('sets/images.py', {'embedding', 'audit', 'fit'})])
+    ('audits/image_stats.py', {'embedding', 'audit', 'fit'}),
+    ('sets/images.py', {'embedding', 'audit', 'fit'})])
 def test_a_changed_module_makes_the_steps_again_that_reach_it_and_no_others(package, file, again):
     before = {step: cache.code_key(function) for step, function in STEPS.items()}
     (package/file).write_text((package/file).read_text() + '\nMORE = 1\n')

@@ -131,6 +131,7 @@ def place_parameters(
     told = {name: place for part in parts for name in part if (place := place_of(part, name, file))}
     return {name: told[name] for name in run if name in told}
 
+# %% ../../nbs/9_app/03_grid.ipynb #c626b0de
 def expand_run(
     own,  # dict: what one run says itself
     grid, # dict from `read_grid`
@@ -145,6 +146,7 @@ def expand_run(
     whole = dict(name=name, template=run.pop('template'), parameters=run)
     return {**whole, 'places': places} if places else whole
 
+# %% ../../nbs/9_app/03_grid.ipynb #5f691dfe
 def expand_grid(
     grid, # dict from `read_grid`
 ):        # -> list of dicts: name, template, parameters, and places
@@ -185,7 +187,7 @@ def absolute_paths(
         if isinstance(value, dict): changed[key] = {absolute_path(name): rest for name, rest in value.items()}
     return changed
 
-# %% ../../nbs/9_app/03_grid.ipynb #66ae68aa
+# %% ../../nbs/9_app/03_grid.ipynb #a6cb8ec2
 EXAMPLE_SET = 'digits' # what a template about a set of the reader's shows until it is told one
 
 def check_named(
@@ -218,7 +220,7 @@ def parameter_choices(): # -> dict: parameter -> (what a value is called, what v
                 corruptions=('corruption', CORRUPTIONS), methods=('way of pretraining', PRETRAINING_METHODS),
                 modes=('mode of transfer', TRANSFER_MODES))
 
-# %% ../../nbs/9_app/03_grid.ipynb #f53ef1cb
+# %% ../../nbs/9_app/03_grid.ipynb #ca7e4be6
 def kept_choices(): # -> dict: parameter -> [what a value is called, list of values]
     """The names in all registries, without importing them where they are known."""
     timm = importlib.metadata.version('timm')

@@ -72,7 +72,7 @@ def read_code(
              and isinstance(node.value, str) and '.' in node.value}
     return code_digest(tree), imported, texts
 
-# %% ../../nbs/0_core/04_cache.ipynb #b9d73473
+# %% ../../nbs/0_core/04_cache.ipynb #4928ec4f
 @cache
 def package_of_module(): # -> dict: top-level module -> list of the installed packages that hold it
     """Which package a module comes from."""
@@ -87,6 +87,7 @@ def package_versions(
     versions = {package: importlib.metadata.version(package) for package in sorted(packages)}
     return dict(versions, python=platform.python_version())
 
+# %% ../../nbs/0_core/04_cache.ipynb #87e5b998
 def reached_code(
     *modules, # names of modules of the package
 ):            # -> (dict: module or file of the package -> digest; dict: package -> version)
@@ -106,7 +107,7 @@ def reached_code(
         queue += [*imported, *rooms]
     return found, package_versions(others)
 
-# %% ../../nbs/0_core/04_cache.ipynb #cc99abf2
+# %% ../../nbs/0_core/04_cache.ipynb #8207a05b
 def module_constants(
     module, # name of a loaded module
 ):          # -> dict: name in capitals -> number, text, or tuple of them
