@@ -1,4 +1,6 @@
 """A whole run: executed notebooks, skipping, failure, resuming, and what the network sees of it."""
+import ast
+import importlib
 import json
 import os
 import shutil
@@ -7,8 +9,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
 import pytest
+from papermill.translators import PythonTranslator
 from PIL import Image
 
 from dq_workbook.core import cache, kept, runs as core_runs
@@ -22,7 +24,7 @@ from dq_workbook.audits.fastdup import FASTDUP_SEARCH, fastdup_python
 from dq_workbook.audits import auditors, embed
 from dq_workbook.audits.auditors import fastdup_available
 from dq_workbook.training import fit
-from dq_workbook.app import keys
+from dq_workbook.app import keys, sweep as sweep_room
 from dq_workbook.app.cli import main
 from dq_workbook.app.index import read_records, write_index
 from dq_workbook.app.sweep import plan_runs, sweep
@@ -105,6 +107,105 @@ def test_a_misspelt_name_is_one_line_before_anything_runs(study, change, message
     assert message in str(caught.value) and '\n' not in str(caught.value)
 
 
+@pytest.mark.parametrize('text, message', [
+    ('runs:\n  - {dataset: digits, sedes: 3}\n', "line 2: unknown parameter .*mean 'seeds'"),
+    ('common: {seed: 1}\nruns: [{seeds: 1}]\nruns: [{seeds: 2}]\n', "line 3: 'runs' stands twice"),
+    ('runs:\n  - dataset: digits\n    seeds: 3\n    seeds: 4\n', "line 4: 'seeds' stands twice"),
+    ('coomon: {seeds: 3}\nruns: [{dataset: digits}]\n', "line 1: unknown grid key .*mean 'common'"),
+    ('runs:\n  - dataset: digits\n    seeds: "3"\n', "line 3: seeds is '3', expected a whole number"),
+    ('runs:\n  - dataset: digits\n    margin: .nan\n', 'line 3: margin is nan'),
+    ('common: &all\n  metric: acuracy\nruns:\n  - {dataset: digits, <<: *all}\n', 'line 2: unknown metric'),
+    ('grid:\n  dataset: [digits]\n  slice: [test, tset]\n', "line 3: unknown slice 'tset'"),
+    ('runs:\n  - dataset: digits\n    plant: {blury: [0.1, 2]}\n', 'line 3: unknown kind of defect'),
+    ('runs:\n  - dataset: digits\n    primary: x\n', 'line 3: unknown recipe'),
+    ('runs:\n  - {name: x, dataset: digitz}\n', "line 2: unknown data set 'digitz'"),
+    ('runs:\n  - {name: x, seeds: 3}\n', "line 2: the run 'x' names no data set")])
+def test_a_mistake_is_told_with_file_and_line(tmp_path, text, message):
+    (tmp_path/'mine.yaml').write_text(text)
+    with pytest.raises(ValueError, match=f'mine.yaml, {message}') as caught: sweep(tmp_path/'mine.yaml')
+    assert '\n' not in str(caught.value)
+
+
+WILD = ['../../out', '/etc/passwd', '..', '"><img src=x onerror=alert(1)>', 'x' * 300]
+
+@pytest.mark.parametrize('name', WILD)
+def test_no_name_leads_out_of_the_runs_and_every_run_is_in_the_index(tmp_path, monkeypatch, name):
+    monkeypatch.setenv('DQ_HOME', str(tmp_path))
+    grid = dict(study=name, template='audit', runs=[dict(name=name, dataset='digits')])
+    run, = plan_runs(grid)
+    folder = (tmp_path/run['folder']).resolve()
+    assert folder.parent.parent == tmp_path/'runs' and folder.name[0] != '.' and len(folder.name) < 120
+    ended = dict(run, status='done', minutes=1.0, headline=dict(text='<script>alert(1)</script> $x$'))
+    write_json(ended, folder/'run.json')
+    page = write_index().read_text()
+    assert '<script>alert' not in page and '<img src=x' not in page and '$x$' in page and folder.name in page
+    assert sweep(grid).status[0] == 'done'
+
+
+CODE = ['"; import os; os.abort() #', "'\n1/0\n'", '{1/0}', [['"""', '\\']], {'a"b': 'c'}]
+
+@pytest.mark.parametrize('value', CODE)
+def test_the_values_of_a_grid_are_never_code(value):
+    told = PythonTranslator.translate(value)
+    assert ast.literal_eval(told) == value
+
+
+def test_a_template_that_names_its_sets_inside_depends_on_them(tmp_path, monkeypatch):
+    monkeypatch.setenv('DQ_DATA_DIR', str(tmp_path))
+    folder = tmp_path/'cifar10'/'data'
+    folder.mkdir(parents=True)
+    run = dict(template='bench_train', parameters={})
+    before = keys.run_inputs(run)
+    (folder/'train.csv').write_text('filename,label\n')
+    assert keys.changed_inputs(before, keys.run_inputs(run)).startswith('data cifar10: ')
+
+
+VICTIM = """
+import os, signal
+from pathlib import Path
+def execute_run(run):
+    mark = Path(run['mark'])
+    if run['name'] == 'always' or run['name'] == 'once' and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return dict(run, status='done', error='', headline={}, minutes=0.0)
+"""
+
+
+def test_a_killed_process_costs_one_more_try_and_no_other_run(tmp_path, monkeypatch):
+    (tmp_path/'victim.py').write_text(VICTIM)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv('DQ_HOME', str(tmp_path))
+    monkeypatch.setattr(sweep_room, 'execute_run', importlib.import_module('victim').execute_run)
+    todo = [dict(name=name, template='selection', folder=f'runs/s/{name}', mark=str(tmp_path/name))
+            for name in ('fine', 'once', 'always', 'later')]
+    records = [record for record in sweep_room.run_all(todo, 1, None) if record]
+    assert sorted(r['name'] for r in records) == ['always', 'fine', 'later', 'once']
+    assert {r['name'] for r in records if r['status'] == 'failed'} == {'always'}
+    told = json.loads((tmp_path/'runs'/'s'/'always'/'run.json').read_text())
+    assert told['status'] == 'failed' and 'was killed' in told['error']
+
+
+def test_a_run_says_what_computed_it_and_a_crate_lists_its_files(first):
+    folder = ROOT/first.folder
+    told = json.loads((folder/'report.ipynb').read_text())['metadata']['dq_workbook']
+    assert {'commit', 'processor', 'threads', 'arithmetic', 'torch'} <= told['provenance'].keys()
+    assert told['key'] in first.folder and told['inputs']['parameter seeds'] == 2 and told['minutes'] > 0
+    crate = json.loads((folder/'ro-crate-metadata.json').read_text())['@graph']
+    files = {entity['@id'] for entity in crate if entity['@type'] == 'File'}
+    assert {'report.ipynb', 'report.html', 'tables/effects.parquet'} <= files
+    assert all((folder/name).exists() for name in files)
+
+
+def test_another_margin_trains_nothing_again(first, study):
+    """It is another run, whose fits are those of the first one under a second name."""
+    fits = sorted((ROOT/first.folder/'fits').glob('*.predictions.parquet'))
+    again = sweep(grid(study, plant=dict(label_error=[0.1, 2]), margin=0.01)).iloc[0]
+    assert again.status == 'done' and again.folder != first.folder
+    shared = [ROOT/again.folder/'fits'/path.name for path in fits]
+    assert fits and all(path.samefile(old) for path, old in zip(shared, fits))
+
+
 @pytest.mark.parametrize('engine', ['', 'slurm', 'http://host:8786', 'tcp://host'])
 def test_an_engine_is_nothing_or_an_address(study, engine):
     with pytest.raises(ValueError, match='leave it out for processes of this machine'):
@@ -140,7 +241,8 @@ STEPS = dict(embedding=embed.embed_batch, audit=auditors.audit, fit=fit.fit)
 
 @pytest.mark.parametrize('file, again', [
     ('reports/effects.py', set()), ('training/batches.py', {'fit'}), ('audits/matching.py', {'audit'}),
-    ('audits/image_stats.py', {'embedding', 'audit', 'fit'}), ('sets/images.py', {'embedding', 'audit', 'fit'})])
+    ('audits/image_stats.py', {'embedding', 'audit', 'fit'}),
+    ('sets/images.py', {'embedding', 'audit', 'fit'})])
 def test_a_changed_module_makes_the_steps_again_that_reach_it_and_no_others(package, file, again):
     before = {step: cache.code_key(function) for step, function in STEPS.items()}
     (package/file).write_text((package/file).read_text() + '\nMORE = 1\n')

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MARKUP', 'LONGEST_OUTPUT', 'TOKENS', 'LAST_CELL', 'is_progress_bar', 'clean_markup', 'to_html', 'hide_tokens',
            'cut_text', 'cut_outputs', 'describe_error', 'only_here', 'open_template', 'execute_template',
-           'finish_notebook', 'read_json', 'execute_alone', 'execute_run']
+           'finish_notebook', 'read_left', 'execute_alone', 'execute_run']
 
 # %% ../../nbs/9_app/04_run.ipynb #abf114e7
 import fcntl
@@ -45,6 +45,7 @@ def clean_markup(
     text = re.sub('<style.*?</style>', '', text, flags=re.S) # of pandas
     return clean(text, tags=MARKUP, attributes=attributes)
 
+# %% ../../nbs/9_app/04_run.ipynb #31deadc7
 def to_html(
     notebook, # Path of an executed notebook
 ):            # -> Path of the page beside it
@@ -65,7 +66,7 @@ def to_html(
     page, _ = exporter.from_notebook_node(report)
     return write_atomic(notebook.with_suffix('.html'), lambda p: p.write_text(page))
 
-# %% ../../nbs/9_app/04_run.ipynb #58c46174
+# %% ../../nbs/9_app/04_run.ipynb #3b3f57f0
 LONGEST_OUTPUT = 200_000 # characters of one output
 TOKENS = r'\b(hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,})'
 
@@ -86,6 +87,7 @@ def cut_text(
     if len(text) <= LONGEST_OUTPUT: return text
     return f'{text[:LONGEST_OUTPUT]}\n... {len(text) - LONGEST_OUTPUT:,} characters were left out'
 
+# %% ../../nbs/9_app/04_run.ipynb #0405c315
 def cut_outputs(
     notebook, # executed; changed in place
 ):            # -> None
@@ -119,7 +121,7 @@ def only_here(
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
-# %% ../../nbs/9_app/04_run.ipynb #dbf761a9
+# %% ../../nbs/9_app/04_run.ipynb #a218dffd
 LAST_CELL = """from dq_workbook.core.machine import leave_machine
 pd.Series(leave_machine(out), name='how this was computed').to_frame()"""
 
@@ -143,6 +145,7 @@ def execute_template(
         cwd=project_root(), kernel_name='python3', progress_bar=False, start_timeout=600,
         kernel_manager_class=kernel_manager(), extra_arguments=['--log-level=ERROR'])
 
+# %% ../../nbs/9_app/04_run.ipynb #925747ca
 def finish_notebook(
     part,   # Path of the executed notebook
     path,   # Path of its final name
@@ -158,12 +161,13 @@ def finish_notebook(
     part.unlink()
 
 # %% ../../nbs/9_app/04_run.ipynb #5820eba9
-def read_json(
+def read_left(
     path, # of a file
 ):        # -> its content; an empty dict where there is none
     """What a cell of the notebook left."""
     return json.loads(path.read_text()) if path.exists() else {}
 
+# %% ../../nbs/9_app/04_run.ipynb #a8278b60
 def execute_alone(
     run,    # dict: study, name, key, template, parameters, folder (relative to the root), inputs
     folder, # Path of the run
@@ -177,7 +181,7 @@ def execute_alone(
     try:
         execute_template(run, part)
         record.update(headline=json.loads((folder/'headline.json').read_text()), minutes=minutes())
-        record['provenance'] |= read_json(folder/'machine.json')
+        record['provenance'] |= read_left(folder/'machine.json')
         finish_notebook(part, folder/'report.ipynb', record)
         to_html(folder/'report.ipynb')
     except Exception as error:
@@ -188,6 +192,7 @@ def execute_alone(
     write_json(record, folder/'run.json')
     return record
 
+# %% ../../nbs/9_app/04_run.ipynb #f3a5e306
 def execute_run(
     run, # dict: study, name, key, template, parameters, folder (relative to the root), inputs
 ):       # -> dict, the content of run.json

@@ -43,6 +43,7 @@ def place_run(
     key = digest(inputs)[:12]
     return dict(run, inputs=inputs, key=key, folder=f"runs/{study}/{run['name']}-{key}")
 
+# %% ../../nbs/9_app/07_sweep.ipynb #904c7d9a
 def plan_runs(
     grid, # name, path or dict
 ):        # -> list of dicts: study, name, key, inputs, template, parameters, folder, places
@@ -64,7 +65,8 @@ def check_runs(
     runs, # list of planned runs
 ):        # -> list of the same, without where their parameters were written
     """Look at every value. Raises ValueError for the first one that is wrong."""
-    for run in {digest(run['template'], run['parameters']): run for run in runs}.values(): check_values(run)
+    seen = {}
+    for run in runs: check_values(run, seen)
     return [{key: value for key, value in run.items() if key != 'places'} for run in runs]
 
 # %% ../../nbs/9_app/07_sweep.ipynb #02b04363
@@ -98,7 +100,7 @@ def fits_text(
     left = f', {seconds / (done - before) * (total - done) / 60:.0f} min left' if done > before else ''
     return f'{done} of at most {total} fits{left}'
 
-# %% ../../nbs/9_app/07_sweep.ipynb #6f07964e
+# %% ../../nbs/9_app/07_sweep.ipynb #7041eddd
 KILLED = 'KilledProcess: its process was killed two times; is the memory enough?'
 
 def was_killed(
@@ -120,6 +122,7 @@ def ended_run(
     write_json(record, project_root()/run['folder']/'run.json')
     return record
 
+# %% ../../nbs/9_app/07_sweep.ipynb #9d697fab
 def run_queue(
     pool,     # executor
     queue,    # deque of planned runs; what a broken pool leaves stays in it
@@ -143,6 +146,7 @@ def run_queue(
             if was_killed(record) and killed[run['folder']] == 1: queue.append(run)
             else: yield record
 
+# %% ../../nbs/9_app/07_sweep.ipynb #961797b8
 def run_all(
     todo,   # list of planned runs
     jobs,   # processes on this machine
@@ -196,6 +200,7 @@ def run_some(
                  folder=record['folder']) for record in records]
     return pd.DataFrame(rows)
 
+# %% ../../nbs/9_app/07_sweep.ipynb #073125f1
 def sweep(
     grid,        # name of a file in nbs/sweeps, path of a YAML file, or a dict
     jobs=1,      # runs at a time, which share the cores

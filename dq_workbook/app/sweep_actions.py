@@ -26,7 +26,7 @@ def tell_runs(
     print(f'index: {page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page}')
     return int((table.status == 'failed').any())
 
-# %% ../../nbs/9_app/12_sweep_actions.ipynb #d60f6e07
+# %% ../../nbs/9_app/12_sweep_actions.ipynb #6cf0aaec
 SWEEP_ACTIONS = Registry('word after `dq sweep`') # name -> function of names, jobs, engine; exit code
 
 @SWEEP_ACTIONS.add('plan')
@@ -48,6 +48,7 @@ def print_status(
     from dq_workbook.app.index import status_lines
     print(*status_lines(read_grid(grid)['study']), sep='\n')
 
+# %% ../../nbs/9_app/12_sweep_actions.ipynb #47a8adae
 @SWEEP_ACTIONS.add('retry')
 def retry_grid(
     grid,        # name or path
@@ -69,7 +70,7 @@ def clean_grid(
     for path in clean(grid): print(f'removed {path.relative_to(project_root())}')
     write_index()
 
-# %% ../../nbs/9_app/12_sweep_actions.ipynb #4919289b
+# %% ../../nbs/9_app/12_sweep_actions.ipynb #dcf03e1c
 @SWEEP_ACTIONS.add('diff')
 def print_diff(
     one, other, # study/name, or folders of runs
@@ -90,6 +91,7 @@ def verify_run(
     print(*lines, sep='\n')
     return int(not same)
 
+# %% ../../nbs/9_app/12_sweep_actions.ipynb #fd46ca26
 def act(
     what,        # a key of SWEEP_ACTIONS
     names,       # of a grid, or of runs

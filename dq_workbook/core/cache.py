@@ -32,19 +32,19 @@ def digest(
         sha.update(len(data).to_bytes(8, 'big') + data)
     return sha.hexdigest()
 
-# %% ../../nbs/0_core/04_cache.ipynb #1024c789
+# %% ../../nbs/0_core/04_cache.ipynb #52b5a052
 def code_digest(
-    source, # text of Python code
+    source, # text of Python code, or its syntax tree, which is changed
 ):          # -> text, 12 hexadecimal digits
     """The digest of what code does: neither comments, nor docstrings, nor its layout count."""
-    tree = ast.parse(source)
+    tree = ast.parse(source) if isinstance(source, str) else source
     for node in ast.walk(tree):
         body = getattr(node, 'body', None)
         first = body[0] if isinstance(body, list) and body else None
         if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant): node.body.remove(first)
     return digest(ast.dump(tree))[:12]
 
-# %% ../../nbs/0_core/04_cache.ipynb #36d8cf90
+# %% ../../nbs/0_core/04_cache.ipynb #0c474a43
 def imported_names(
     tree,   # syntax tree of a module
     module, # its name; relative imports start from there
@@ -66,12 +66,13 @@ def read_code(
     _stamp, # time and size of the file; another one reads it again
 ):          # -> (digest of its code, names it imports, texts in it that may be names of files)
     """Parse a module once."""
-    tree = ast.parse(source := path.read_text())
+    tree = ast.parse(path.read_text())
+    imported = imported_names(tree, module)
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)
              and isinstance(node.value, str) and '.' in node.value}
-    return code_digest(source), imported_names(tree, module), texts
+    return code_digest(tree), imported, texts
 
-# %% ../../nbs/0_core/04_cache.ipynb #b9d73473
+# %% ../../nbs/0_core/04_cache.ipynb #4928ec4f
 @cache
 def package_of_module(): # -> dict: top-level module -> list of the installed packages that hold it
     """Which package a module comes from."""
@@ -86,6 +87,7 @@ def package_versions(
     versions = {package: importlib.metadata.version(package) for package in sorted(packages)}
     return dict(versions, python=platform.python_version())
 
+# %% ../../nbs/0_core/04_cache.ipynb #87e5b998
 def reached_code(
     *modules, # names of modules of the package
 ):            # -> (dict: module or file of the package -> digest; dict: package -> version)
@@ -105,7 +107,7 @@ def reached_code(
         queue += [*imported, *rooms]
     return found, package_versions(others)
 
-# %% ../../nbs/0_core/04_cache.ipynb #cc99abf2
+# %% ../../nbs/0_core/04_cache.ipynb #8207a05b
 def module_constants(
     module, # name of a loaded module
 ):          # -> dict: name in capitals -> number, text, or tuple of them

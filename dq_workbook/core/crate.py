@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .files import write_json
 
-# %% ../../nbs/0_core/13_crate.ipynb #007016de
+# %% ../../nbs/0_core/13_crate.ipynb #5a7312f9
 CRATE_FILE = 'ro-crate-metadata.json'
 LICENCE = 'https://creativecommons.org/publicdomain/zero/1.0/' # of the description; data keep their own
 
@@ -34,6 +34,7 @@ def value_entities(
     return [{'@id': f'#{kind}-{name}', '@type': 'PropertyValue', 'name': name, 'value': str(value)}
             for name, value in values.items()]
 
+# %% ../../nbs/0_core/13_crate.ipynb #0992cf1d
 def crate_graph(
     folder, # Path of a run
     record, # content of run.json
@@ -62,6 +63,7 @@ def crate_graph(
     return [about, root, action, template, {**profile, '@type': 'CreativeWork', 'name': 'Process Run Crate'},
             *files, *parameters, *made_by]
 
+# %% ../../nbs/0_core/13_crate.ipynb #96a6cbb2
 def write_crate(
     folder, # Path of a run
     record, # content of run.json

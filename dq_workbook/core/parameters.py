@@ -52,7 +52,7 @@ def check_parameters(
             check_choice(name, known, f"parameter of the template {run['template']!r}")
             check_type(name, value, known[name]['inferred_type_name'])
 
-# %% ../../nbs/0_core/10_parameters.ipynb #bd997f30
+# %% ../../nbs/0_core/10_parameters.ipynb #de49f6a4
 LEAST = dict(seeds=1, seed=0, limit=0, peak_lr=0, margin=0, corrupted=0, calibrated=0, n_images=1)
 
 def check_dose(
@@ -65,6 +65,7 @@ def check_dose(
     if number and 0 <= rate <= 1 and severity in range(4): return
     raise ValueError(f'plant {kind}: {dose}, expected [share from 0 to 1, severity from 1 to 3]')
 
+# %% ../../nbs/0_core/10_parameters.ipynb #08e81498
 def check_range(
     name,       # of a parameter
     value,      # what a grid gives it

@@ -31,7 +31,7 @@ def cell_paths(
     stem = f"{arm.replace(':', '-')}-{seed}"
     return tuple(Path(folder)/f'{stem}.{table}.parquet' for table in ('predictions', 'curve'))
 
-# %% ../../nbs/6_training/06_grid.ipynb #7f89f070
+# %% ../../nbs/6_training/06_grid.ipynb #dcc2f952
 def split_state(
     split, # Dataset
 ):         # -> text, 64 hexadecimal digits
@@ -54,6 +54,7 @@ def shared_fit(
     path = step_path(partial(fit, arm=arm, seed=seed, model=model, dataset=str(dataset)), states, protocol)
     return path.parent/'fits', path.stem
 
+# %% ../../nbs/6_training/06_grid.ipynb #59a7c506
 def fit_cell(
     folder,       # folder of finished fits
     images,       # DatasetDict of the arm, or a function of the seed that gives it
