@@ -59,7 +59,7 @@ docs-site: setup  ## README, guides and executed lessons as a site with a search
 	$(BIN)/pip install -q -e '.[site]'
 	rm -rf .site site && mkdir .site && cp README.md .site/index.md && cp -r CONTRIBUTING.md CHANGELOG.md LOG.md docs nbs .site
 	rm -rf .site/docs/templates .site/nbs/sweeps && $(BIN)/mkdocs build -q && rm -rf .site
-	@echo 'site/index.html'
+	@echo 'read it with: $(BIN)/python -m http.server -d site'
 
 export: setup  ## clean the notebooks and write the package from them
 	$(BIN)/nbdev-clean && $(BIN)/nbdev-export

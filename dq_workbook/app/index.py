@@ -32,14 +32,18 @@ def headline_text(
     return record['error'] if record['status'] == 'failed' else record['headline'].get('text', '')
 
 # %% ../../nbs/9_app/06_index.ipynb #47a8532e
-INDEX_PAGE = '''<!doctype html><html lang="en"><meta charset="utf-8"><title>dq_workbook runs</title><style>
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#222}
+INDEX_PAGE = '''<!doctype html><html lang="en"><meta charset="utf-8"><title>dq_workbook runs</title>
+<meta name="viewport" content="width=device-width,initial-scale=1"><style>:root{color-scheme:light dark}
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;overflow-wrap:anywhere}
 table{border-collapse:collapse;width:100%}
-td,th{padding:.6rem;border-top:1px solid #ddd;text-align:left;vertical-align:top}
-img{height:96px;margin:0 .4rem .4rem 0;border:1px solid #eee}.failed td{background:#fdecea}small{color:#666}
-</style><h1>Runs</h1>
+td,th{padding:.6rem;border-top:1px solid #8885;text-align:left;vertical-align:top}
+img{height:96px;margin:0 .4rem .4rem 0;border:1px solid #8885}
+.failed td{background:#d93a2b22}small{opacity:.8}
+@media(max-width:40rem){td,th{display:block;border:0;padding:.2rem}
+tr{display:block;border-top:1px solid #8885}}
+</style><main><h1>Runs</h1>
 <p>{{ rows|length }} runs, {{ n_failed }} failed.</p>
-<table><tr><th>run</th><th>headline</th><th>pictures</th></tr>
+<table><tr><th scope="col">run</th><th scope="col">headline</th><th scope="col">pictures</th></tr>
 {%- for run in rows %}
 <tr class="{{ run.status }}">
   <td><a href="{{ run.report }}"><b>{{ run.name }}</b></a><br>
@@ -51,7 +55,7 @@ img{height:96px;margin:0 .4rem .4rem 0;border:1px solid #eee}.failed td{backgrou
   {%- endfor -%}
   </td></tr>
 {%- endfor %}
-</table></html>
+</table></main></html>
 '''
 
 # %% ../../nbs/9_app/06_index.ipynb #8a5f2cbd
