@@ -34,7 +34,8 @@ def headline_text(
 # %% ../../nbs/9_app/06_index.ipynb #47a8532e
 INDEX_PAGE = '''<!doctype html><html lang="en"><meta charset="utf-8"><title>dq_workbook runs</title>
 <meta name="viewport" content="width=device-width,initial-scale=1"><style>:root{color-scheme:light dark}
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;overflow-wrap:anywhere}
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;
+overflow-wrap:anywhere}
 table{border-collapse:collapse;width:100%}
 td,th{padding:.6rem;border-top:1px solid #8885;text-align:left;vertical-align:top}
 img{height:96px;margin:0 .4rem .4rem 0;border:1px solid #8885}

@@ -8,7 +8,6 @@ __all__ = ['TSNE_UP_TO', 'NO_FLAG', 'lay_out', 'group_colors', 'point_groups', '
 # %% ../../nbs/8_reports/16_embedding_map.ipynb #2517f3a9
 import anywidget
 import numpy as np
-import pandas as pd
 import traitlets
 from fastcore.basics import patch
 from matplotlib import colormaps
