@@ -61,7 +61,7 @@ def small_jpeg(
     return encode_image(picture, 'JPEG', 85)
 
 # %% ../../nbs/8_reports/14_review_pictures.ipynb #40446f0d
-N_ARGUING = 9 # nearest images that are shown
+N_ARGUING = 8 # nearest images that are shown
 
 class Neighbors:
     """The pictures most like another one, in the embedding of the audit."""
