@@ -58,6 +58,12 @@ results: setup  ## write down in docs/results what the newest runs of a sweep ga
 docs: setup  ## README.md and docs/*.md from the tables in docs/results
 	$(BIN)/python -c 'from dq_workbook.reports.pages import write_pages; print(*write_pages(), sep="\n")'
 
+docs-site: setup  ## README, guides and executed lessons as a site with a search, in site/
+	$(BIN)/pip install -q -e '.[site]'
+	rm -rf .site site && mkdir .site && cp README.md .site/index.md && cp -r CONTRIBUTING.md CHANGELOG.md LOG.md docs nbs .site
+	rm -rf .site/docs/templates .site/nbs/sweeps && $(BIN)/mkdocs build -q && rm -rf .site
+	@echo 'read it with: $(BIN)/python -m http.server -d site'
+
 export: setup  ## clean the notebooks and write the package from them
 	$(BIN)/nbdev-clean && $(BIN)/nbdev-export
 
@@ -85,4 +91,4 @@ $(FASTDUP): requirements-fastdup.txt
 	  && .venv-fastdup/bin/pip install -q --upgrade -r requirements-fastdup.txt && touch $@ \
 	  || echo 'fastdup could not be installed (it needs Python 3.11 or 3.12); the open auditor, the default, does without it, and `make fastdup` tries again'
 
-.PHONY: help setup sweep bench-audit bench-unseen bench-fingerprints bench-statistics bench-train bench-scale lint test lab paper results docs export fastdup lock clean
+.PHONY: help setup sweep bench-audit bench-unseen bench-fingerprints bench-statistics bench-train bench-scale lint test lab paper results docs docs-site export fastdup lock clean

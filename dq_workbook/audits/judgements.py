@@ -78,6 +78,7 @@ def finding_contents(
         told.append(None if None in parts else digest(*parts)[:16])
     return told
 
+# %% ../../nbs/4_audits/16_judgements.ipynb #6fee2f45
 def read_judgement_file(
     file, # Path of a table, which need not be there
 ):        # -> DataFrame with the columns JUDGEMENT_COLUMNS
@@ -89,6 +90,7 @@ def read_judgement_file(
         except ValueError as error: raise ValueError(f'{file}, row {row + 2}: {error}') from None
     return table
 
+# %% ../../nbs/4_audits/16_judgements.ipynb #3e04a195
 def read_judgements(
     dataset,     # as for `judgement_path`
     images=None, # DatasetDict; with it, what was said of the same pictures counts, under whatever name

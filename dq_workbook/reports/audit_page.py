@@ -235,7 +235,7 @@ td{display:block;border:0;padding:0}td.n{text-align:left;font-weight:600}td.n::a
 # %% ../../nbs/8_reports/15_audit_page.ipynb #53809b7f
 AUDIT_PAGE = '''<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{{ name }}: audit</title>
 <meta name="viewport" content="width=device-width,initial-scale=1"><style>{{ style|safe }}</style></head>
-<body>
+<body><main>
 <p class="soft">Auditor: {{ tool }}. {{ why }}</p>
 <h1>{{ headline }}</h1>
 <p>{{ changes }} A flag is a suspicion: how often it is right was measured by planting defects into these
@@ -256,7 +256,7 @@ pictures, where that can be done.</p>
 <p>{{ row.about|capitalize }}. {{ row.right|capitalize }}; {{ row.advice }}.</p>
 <div class="gallery{% if row.findings[0].pictures|length > 1 %} pairs{% endif %}" tabindex="0">
 {% for flag in row.findings %}{{ figure(flag) }}{% endfor %}</div></section>
-{% endfor %}</body></html>
+{% endfor %}</main></body></html>
 '''
 
 # %% ../../nbs/8_reports/15_audit_page.ipynb #2cde4939

@@ -24,7 +24,7 @@ function receive(message, buffers) { // a card with its pictures as elements
   card.pictures.forEach((picture, place) => {
     const img = picture.img = new Image();
     img.alt = picture.caption;
-    img.onload = () => img.classList.toggle('tiny', img.naturalWidth < 100);
+    img.onload = () => img.classList.toggle('tiny', img.naturalWidth <= 64);
     img.src = URL.createObjectURL(new Blob([buffers[place]], {type: 'image/jpeg'}));
     img.decode().catch(() => {});
   });

@@ -139,6 +139,7 @@ def known_answers(
     known = rows.action.where(rows.action.isin(list(ANSWERS)), rows.verdict.map(usual))
     return {row: said for row, said in enumerate(known) if isinstance(said, str)}
 
+# %% ../../nbs/8_reports/17_review.ipynb #9ee42504
 @patch
 def progress(
     self: Review,
@@ -156,7 +157,7 @@ def progress(
 
 # %% ../../nbs/8_reports/17_review.ipynb #e557ad7b
 @patch
-def card(
+def make_card(
     self: Review,
     place,        # row number in the queue
 ):                # -> (dict for the page, list of bytes of JPEG files)
@@ -194,6 +195,7 @@ def answer(
         self.told = self.progress()
     elif said == 'back': self.place = max(0, place - 1)
 
+# %% ../../nbs/8_reports/17_review.ipynb #7426ff49
 @patch
 def hear(
     self: Review,
@@ -202,7 +204,7 @@ def hear(
     """Answer the page."""
     if 'said' in message: self.answer(message['said'], message['place'])
     for place in message.get('ask', []):
-        card, files = self.card(place)
+        card, files = self.make_card(place)
         self.send(dict(card=card), files)
 
 @patch
@@ -245,7 +247,7 @@ def review_page(
     n=N_STATIC, # cards
 ):              # -> text, HTML that needs nothing else
     """The first questions with their pictures, for where nobody can answer."""
-    cards = [widget.card(place) for place in range(min(n, widget.total))]
+    cards = [widget.make_card(place) for place in range(min(n, widget.total))]
     data = lambda file: 'data:image/jpeg;base64,' + base64.b64encode(file).decode()
     figure = lambda picture, file: (
         f'<figure class="{picture["role"]}"><img alt="{html.escape(picture["caption"])}" src="{data(file)}">'
@@ -255,6 +257,7 @@ def review_page(
     style = (package_folder()/'reports'/'review.css').read_text()
     return f'<style>{style}</style><div class="dq-review">{"".join(parts)}</div>'
 
+# %% ../../nbs/8_reports/17_review.ipynb #0d1eba76
 @patch
 def _repr_mimebundle_(
     self: Review,
