@@ -103,6 +103,7 @@ def share_interval(
     low, high = np.quantile([defect_share(*draw) for draw in draws], [0.025, 0.975])
     return max(0, min(low, 2 * share - high)), min(1, max(high, 2 * share - low))
 
+# %% ../../nbs/4_audits/14_flag_precision.ipynb #6b4b21f0
 def precision_rows(
     kind,  # of defect
     table, # DataFrame from `planted_scores`
