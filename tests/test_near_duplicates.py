@@ -82,6 +82,26 @@ def test_twenty_versions_of_one_picture_are_a_set_of_copies():
 
 # Stability: what is said of an image hardly depends on the rest
 
+@pytest.mark.parametrize('seed', [0, 1])
+def test_a_small_set_with_copies_is_not_flagged_empty(seed):
+    one, *others = pictures(15, seed)
+    copies = dict(mirror=ImageOps.mirror(one), small=one.resize((48, 48)), turned=one.rotate(4),
+                  grey=ImageOps.grayscale(one).convert('RGB'))
+    rows = [(f'photo-{k}', picture) for k, picture in enumerate([one, *others])]
+    pairs = flagged(make_set(rows + [(f'{how}-0', picture) for how, picture in copies.items()]))
+    assert len(pairs) and all(source(a) == source(b) == '0' for a, b in zip(pairs.id, pairs.other))
+    assert {'mirror-0', 'small-0'} <= {*pairs.id, *pairs.other}
+
+
+def test_sets_of_one_or_two_or_of_equal_pictures_are_audited():
+    one, two = pictures(2)
+    assert not len(flagged(make_set([('a-0', one)])))
+    assert not len(flagged(make_set([('a-0', one), ('b-1', two)])))
+    for picture in (one, Image.new('RGB', (32, 32))):
+        pairs = flagged(make_set([(f'same-{k}', picture) for k in range(8)]))
+        assert len({*pairs.id, *pairs.other}) == 8 and (pairs.kind == 'exact_duplicate').any()
+
+
 @pytest.fixture(scope='module')
 def altered():
     """Digits, the densest set, with fifty copies of each of four kinds."""

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RATIO_AT', 'PLANT_RATE', 'WANTED', 'MOST_ROUNDS', 'FEWEST', 'CERTAIN', 'SCORES', 'DRAWS', 'PRECISION_COLUMNS',
            'NOMINAL_FDR', 'survival', 'defect_share', 'score_precision', 'audit_spoilt', 'planted_scores',
-           'precision_rows', 'known_precision', 'measure_precision']
+           'share_interval', 'precision_rows', 'known_precision', 'measure_precision']
 
 # %% ../../nbs/4_audits/14_flag_precision.ipynb #bf847b71
 import numpy as np
@@ -89,6 +89,21 @@ def planted_scores(
 SCORES = np.linspace(0.5, 1, 26) # from which flags are counted
 DRAWS  = 100                     # of the bootstrap
 
+def share_interval(
+    others,  # float array, scores of the images that nothing was planted into
+    planted, # float array, scores of the planted ones
+    draws,   # list of (others, planted), drawn anew
+):           # -> (low, high), 0..1: the 95 % bootstrap interval of `defect_share`
+    """The wider ends of the percentile interval and of its mirror image about the estimate.
+
+    The least of several ratios is low by chance, and lower still when it is drawn again; the mirror image
+    (Efron and Tibshirani 1993, the basic bootstrap) takes that back.
+    """
+    share = defect_share(others, planted)
+    low, high = np.quantile([defect_share(*draw) for draw in draws], [0.025, 0.975])
+    return max(0, min(low, 2 * share - high)), min(1, max(high, 2 * share - low))
+
+# %% ../../nbs/4_audits/14_flag_precision.ipynb #6b4b21f0
 def precision_rows(
     kind,  # of defect
     table, # DataFrame from `planted_scores`
@@ -100,7 +115,7 @@ def precision_rows(
     redraw = lambda scores: random.choice(scores, len(scores))
     draws = [(redraw(others), redraw(planted)) for _ in range(DRAWS)]
     low, high = np.quantile([score_precision(*draw, SCORES) for draw in draws], [0.025, 0.975], axis=0)
-    least, most = np.quantile([defect_share(*draw) for draw in draws], [0.025, 0.975])
+    least, most = share_interval(others, planted, draws)
     right = table.suggested[table.planted & (table.score >= 0.5)].astype(float).mean()
     facts = dict(kind=kind, suggested_right=right, prevalence=defect_share(others, planted),
                  prevalence_low=least, prevalence_high=most)

@@ -219,6 +219,7 @@ def outside_matches(
     across = group[pairs[:, 0]] != group[pairs[:, 1]]
     return pairs[across], evidence[across]
 
+# %% ../../nbs/4_audits/05_near_duplicates.ipynb #d3fc4aa1
 def winning_scenes(
     thumbs,  # uint8 array [n, 32, 32, 3]
     vectors, # array [n, d] of embeddings, rows of length one
@@ -236,7 +237,8 @@ def winning_scenes(
     group = join_rows(np.concatenate([pairs, flagged.to_numpy()]), n)
     target = best_of_rows(pairs, evidence, n)
     decoy = best_of_rows(*outside_matches(thumbs, vectors, sha, known, group), n)
-    least = competition_threshold(target, np.where(target > -1, decoy, -1), MIN_EVIDENCE)
+    best = pd.DataFrame(dict(target=target, decoy=decoy))[target > -1].groupby(group[target > -1]).max()
+    least = competition_threshold(best.target.to_numpy(), best.decoy.to_numpy(), MIN_EVIDENCE)
     return scenes[evidence >= least]
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #6676f979

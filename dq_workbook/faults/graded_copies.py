@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['GRADED', 'between', 'random_color', 'cut_window', 'put_into_frame', 'write_caption', 'stamp_logo', 'turn',
-           'quarter_turn', 'stretch_side', 'shrink', 'compress_more', 'soften', 'relight', 'shift_hue', 'screenshot',
-           'collage', 'graded_row', 'plant_graded']
+           'quarter_turn', 'stretch_side', 'lose_pixels', 'compress_more', 'soften', 'relight', 'shift_hue',
+           'screenshot', 'collage', 'graded_row', 'plant_graded']
 
 # %% ../../nbs/3_faults/09_graded_copies.ipynb #c1ca9d43
 import numpy as np
@@ -103,7 +103,7 @@ GRADED.update({'turn': turn, 'quarter turn': quarter_turn, 'stretch': stretch_si
                'mirror': lambda picture, strength, random, _: ImageOps.mirror(picture)})
 
 # %% ../../nbs/3_faults/09_graded_copies.ipynb #efede45f
-def shrink(
+def lose_pixels(
     picture, strength, random, _, # as in GRADED
 ):                                # -> PIL image
     """Keep 90 to 20 % of each side's pixels, but eight."""
@@ -122,7 +122,7 @@ def soften(
     """Blur by half a hundredth to a twentieth of the short side."""
     return picture.filter(ImageFilter.GaussianBlur(between(0.005, 0.05, strength) * min(picture.size)))
 
-GRADED.update(shrink=shrink, compress=compress_more, blur=soften)
+GRADED.update(shrink=lose_pixels, compress=compress_more, blur=soften)
 
 # %% ../../nbs/3_faults/09_graded_copies.ipynb #013ff408
 def relight(

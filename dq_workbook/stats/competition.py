@@ -26,4 +26,6 @@ def competition_threshold(
     share = (1 + np.cumsum(~won)) / np.maximum(np.cumsum(won), 1)
     last_of_equals = np.append(best[1:] != best[:-1], True)
     good = np.flatnonzero((share <= fdr) & (best >= minimum) & last_of_equals)
-    return float(best[good[-1]]) if len(good) else np.inf
+    if not len(good): return np.inf
+    below = best[best < best[good[-1]]]
+    return float(max(minimum, np.nextafter(below.max(), np.inf))) if len(below) else float(minimum)
