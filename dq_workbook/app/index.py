@@ -66,22 +66,25 @@ def status_lines(
     return [*map(summary_line, records), *running, *([count] if study else [])]
 
 # %% ../../nbs/9_app/06_index.ipynb #47a8532e
-INDEX_HEAD = '''<!doctype html><html lang="en"><meta charset="utf-8"><title>dq_workbook runs</title><style>
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:80rem;padding:0 1rem;color:#222}
+INDEX_HEAD = '''<!doctype html><html lang="en"><meta charset="utf-8"><title>dq_workbook runs</title>
+<meta name="viewport" content="width=device-width,initial-scale=1"><style>:root{color-scheme:light dark}
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:80rem;padding:0 1rem}
 table{border-collapse:collapse;width:100%;table-layout:fixed}tr[hidden]{display:none}
-td,th{padding:.6rem;border-top:1px solid #ddd;text-align:left;vertical-align:top;overflow-wrap:anywhere}
-img{height:96px;margin:0 .4rem .4rem 0;border:1px solid #eee}.failed td{background:#fdecea}small{color:#666}
-select{margin:0 1rem .5rem .3rem;max-width:14rem}svg{display:block;width:160px;height:20px}
+td,th{padding:.6rem;border-top:1px solid #8885;text-align:left;vertical-align:top;overflow-wrap:anywhere}
+img{height:96px;margin:0 .4rem .4rem 0;border:1px solid #8885}.failed td{background:#d93a2b22}
+small{opacity:.8}select{margin:0 1rem .5rem .3rem;max-width:14rem}svg{display:block;width:160px;height:20px}
+@media(max-width:40rem){td,th{display:block;border:0;padding:.2rem}
+tr:not([hidden]){display:block;border-top:1px solid #8885}}
 '''
 
 # %% ../../nbs/9_app/06_index.ipynb #6e925d79
-INDEX_PAGE = '''</style><h1>Runs</h1><p id="filters">
+INDEX_PAGE = '''</style><main><h1>Runs</h1><p id="filters">
 {%- for name, values in choices.items() %}{% if values|length > 1 %}
 <label>{{ name }}<select data-name="{{ name }}"><option value="">all</option>
 {%- for value in values %}<option>{{ value }}</option>{% endfor %}</select></label>{% endif %}{% endfor %}</p>
 <p><span id="shown">{{ rows|length }}</span> of {{ rows|length }} runs, {{ n_failed }} failed.</p>
 <table><col style="width:24%"><col style="width:38%"><col>
-<tr><th>run</th><th>headline</th><th>pictures</th></tr>
+<tr><th scope="col">run</th><th scope="col">headline</th><th scope="col">pictures</th></tr>
 {%- for run in rows %}
 <tr class="{{ run.status }}"
   {%- for name, value in run.facts.items() %} data-{{ name }}="{{ value }}"{% endfor %}>
@@ -97,7 +100,7 @@ INDEX_PAGE = '''</style><h1>Runs</h1><p id="filters">
   {%- endfor -%}
   </td></tr>
 {%- endfor %}
-</table>
+</table></main>
 '''
 
 # %% ../../nbs/9_app/06_index.ipynb #4e2c94b9

@@ -61,9 +61,11 @@ def to_html(
         if cell.cell_type == 'code': cell.outputs = [o for o in cell.outputs if not is_progress_bar(o)]
     scripts = dict.fromkeys(('mathjax_url', 'require_js_url', 'jquery_url', 'mermaid_js_url'), '')
     hidden = dict.fromkeys(('exclude_input', 'exclude_input_prompt', 'exclude_output_prompt'), True)
+    report.cells.insert(0, nbformat.v4.new_markdown_cell('[All runs](../../index.html)'))
+    name = dict(metadata=dict(name=notebook.parent.name)) # the title of the page
     exporter = HTMLExporter(**hidden, **scripts, sanitize_html=True)
     exporter.register_filter('clean_html', clean_markup)
-    page, _ = exporter.from_notebook_node(report)
+    page, _ = exporter.from_notebook_node(report, name)
     return write_atomic(notebook.with_suffix('.html'), lambda p: p.write_text(page))
 
 # %% ../../nbs/9_app/04_run.ipynb #3b3f57f0

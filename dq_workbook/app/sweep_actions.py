@@ -15,14 +15,12 @@ from ..core.registry import Registry
 
 # %% ../../nbs/9_app/12_sweep_actions.ipynb #97eb8dc1
 def tell_runs(
-    table,      # one row a run, from `app.sweep.sweep`
-    instead='', # text in place of the headlines of runs that ended well
-):              # -> exit code: 1 when a run failed
+    table, # one row a run, from `app.sweep.sweep`
+):         # -> exit code: 1 when a run failed
     """Print how each run ended."""
     page = project_root()/'runs'/'index.html'
     for run in table.itertuples():
-        told = instead if run.status == 'done' and instead else run.headline
-        print(f'{run.status:>6}  {run.name}: {told}\n        {run.folder}')
+        print(f'{run.status:>6}  {run.name}: {run.headline}\n        {run.folder}')
     print(f'index: {page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page}')
     return int((table.status == 'failed').any())
 
