@@ -90,8 +90,9 @@ def describe_trust(
 ):         # -> text, a table in Markdown
     """Recall and precision by kind."""
     if trust is None or trust.empty: return UNMEASURED
-    rows = [f"| {r.kind.replace('_', ' ')} | {percent_interval(r, 'recall')} | {percent_interval(r, 'precision')} |"
-            for r in trust.itertuples()]
+    cells = [(r.kind.replace('_', ' '), percent_interval(r, 'recall'), percent_interval(r, 'precision'))
+             for r in trust.itertuples()]
+    rows = [f'| {kind} | {found} | {right} |' for kind, found, right in cells]
     head = ['| planted | found | right among the flags |', '|---|---|---|']
     return '\n'.join(['With 95 % intervals, measured by planting defects into this set.', '', *head, *rows])
 
@@ -139,7 +140,8 @@ def release_card(
 ):              # -> DatasetCard
     """The data set card of a release."""
     name, licence, home = card['name'], card.get('licence'), card.get('home')
-    text = (CARD_TEXT + CARD_USE).format(name=name, summary=describe_sizes(sizes), changes=describe_changes(ledger),
-                            wrong=describe_wrong(ledger), trust=describe_trust(trust),
-                            home=f' ({home})' if home else '', licence=licence or 'The source states none.')
+    text = (CARD_TEXT + CARD_USE).format(
+        name=name, summary=describe_sizes(sizes), changes=describe_changes(ledger),
+        wrong=describe_wrong(ledger), trust=describe_trust(trust), home=f' ({home})' if home else '',
+        licence=licence or 'The source states none.')
     return DatasetCard(f'---\n{card_head(card, sizes, len(ledger)).to_yaml()}\n---\n\n{text}')

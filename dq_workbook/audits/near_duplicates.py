@@ -6,8 +6,8 @@
 __all__ = ['COMPARE_ALL_UP_TO', 'N_COMPARED', 'EMBEDDING_WEIGHT', 'PAIRS_AT_ONCE', 'THREAD_PARTS', 'MIN_EVIDENCE', 'N_RIVALS',
            'MAX_SEARCH', 'GROUP_GAP', 'SMALL_SET', 'SCORE_WIDTH', 'REVIEW_FDR', 'FDRS', 'ALIKE', 'pair_findings',
            'block_similarity', 'quick_similarity', 'rank_of_image', 'compare_pairs', 'rival_pairs', 'standing_gaps',
-           'judge_gaps', 'compare_different', 'compare_with_rivals', 'outside_matches', 'winning_scenes', 'add_scenes',
-           'count_pairs', 'near_duplicate_findings']
+           'judge_gaps', 'compare_different', 'compare_with_rivals', 'add_scenes', 'count_pairs',
+           'near_duplicate_findings']
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #71df0d5a
 import os
@@ -16,10 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 
-from ..stats.competition import competition_threshold
-from dq_workbook.stats.persistence import (
-    best_of_rows, decoy_check, decoy_tail, expected_false, gap_threshold, join_rows, outside_spacings,
-    pair_gaps)
+from ..stats.persistence import (
+    decoy_check, decoy_tail, expected_false, gap_threshold, join_rows, outside_spacings, pair_gaps)
 from ..stats.scores import to_score
 from .neighbors import (
     as_float32, build_index, exact_pairs, mirrored_thumb_vectors, query_neighbors, row_dots, thumb_vectors)
@@ -203,44 +201,6 @@ def compare_with_rivals(
     matches = pd.concat([matches, compare_different(thumbs, vectors, rivals, sha)], ignore_index=True)
     return pairs, matches.assign(gap=standing_gaps(matches.evidence.to_numpy(), pairs, len(thumbs)))
 
-# %% ../../nbs/4_audits/05_near_duplicates.ipynb #9deb4aff
-def outside_matches(
-    thumbs,  # uint8 array [n, 32, 32, 3]
-    vectors, # array [n, d] of embeddings, rows of length one
-    sha,     # array [n], hashes of pixels
-    known,   # DataFrame one, two (rows), evidence of the candidates
-    group,   # int array [n], the group of each row
-):           # -> (int array [k, 2] of pairs across groups, float array [k], their evidence)
-    """The pairs that join two groups, and for images whose candidates are all of their group further ones."""
-    pairs, evidence = known[['one', 'two']].to_numpy(), known.evidence.to_numpy()
-    rivals = rival_pairs(thumbs, vectors, pairs, group)
-    found = compare_different(thumbs, vectors, rivals, sha).evidence if len(rivals) else []
-    pairs, evidence = np.concatenate([pairs, rivals]), np.concatenate([evidence, found])
-    across = group[pairs[:, 0]] != group[pairs[:, 1]]
-    return pairs[across], evidence[across]
-
-# %% ../../nbs/4_audits/05_near_duplicates.ipynb #d3fc4aa1
-def winning_scenes(
-    thumbs,  # uint8 array [n, 32, 32, 3]
-    vectors, # array [n, d] of embeddings, rows of length one
-    sha,     # array [n], hashes of pixels
-    known,   # DataFrame one, two (rows, the lower first), evidence, flagged; the candidates
-    scenes,  # DataFrame from `scene_pairs`
-):           # -> DataFrame like scenes, those that win and aren't flagged
-    """The pairs of scenes that match better than look-alikes outside do."""
-    scenes, flagged = scenes.astype(dict(one=int, two=int)), known.loc[known.flagged, ['one', 'two']]
-    new = scenes.merge(flagged, how='left', on=['one', 'two'], indicator=True)['_merge'] == 'left_only'
-    scenes = scenes[new.to_numpy()]
-    if not len(scenes): return scenes
-    pairs, n = scenes[['one', 'two']].to_numpy(), len(thumbs)
-    evidence = compare_different(thumbs, vectors, pairs, sha).evidence.to_numpy()
-    group = join_rows(np.concatenate([pairs, flagged.to_numpy()]), n)
-    target = best_of_rows(pairs, evidence, n)
-    decoy = best_of_rows(*outside_matches(thumbs, vectors, sha, known, group), n)
-    best = pd.DataFrame(dict(target=target, decoy=decoy))[target > -1].groupby(group[target > -1]).max()
-    least = competition_threshold(best.target.to_numpy(), best.decoy.to_numpy(), MIN_EVIDENCE)
-    return scenes[evidence >= least]
-
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #6676f979
 def add_scenes(
     verdicts, # DataFrame one, two (rows, the lower first), score, flagged, copy
@@ -285,8 +245,8 @@ def near_duplicate_findings(
     scores = np.where(exact, 1, to_score(gaps, told['threshold'], SCORE_WIDTH))
     flagged = exact | (gaps >= told['threshold'])
     verdicts = pd.DataFrame(dict(one=pairs[:, 0], two=pairs[:, 1], score=scores, flagged=flagged,
-                                 copy=matches.agreement >= COPY_AGREEMENT, evidence=matches.evidence))
-    all_verdicts = add_scenes(verdicts, winning_scenes(thumbs, vectors, sha, verdicts, scenes))
+                                 copy=matches.agreement >= COPY_AGREEMENT))
+    all_verdicts = add_scenes(verdicts, scenes)
     found = pair_findings(table, all_verdicts[['one', 'two']].to_numpy(), *(
         all_verdicts[column].to_numpy() for column in ('score', 'flagged', 'copy')))
     n_scenes = int(all_verdicts.flagged.sum() - flagged.sum())

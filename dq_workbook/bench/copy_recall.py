@@ -12,7 +12,7 @@ import pandas as pd
 from datasets import DatasetDict
 
 from ..core.cache import digest
-from ..stats import competition, neighborhoods, persistence
+from ..stats import neighborhoods, persistence
 from ..stats.intervals import wilson_interval
 from ..faults.copies import SAME_PICTURE
 from ..faults.graded_copies import plant_graded
@@ -22,7 +22,7 @@ from ..audits.detection import duplicate_pairs
 
 # %% ../../nbs/bench/06_copy_recall.ipynb #b09f7e5d
 DECIDING = (
-    competition, neighborhoods, persistence, alignment, findings, matching, near_duplicates, neighbors)
+    neighborhoods, persistence, alignment, findings, matching, near_duplicates, neighbors)
 
 def constants_hash(): # -> text, twelve hexadecimal digits
     """The hash of all numbers that decide on pairs."""
