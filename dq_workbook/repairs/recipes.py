@@ -255,6 +255,7 @@ def released_ledger(
     if checksums.exists(): check_checksums(images, read_table(checksums))
     return read_table(file)
 
+# %% ../../nbs/5_repairs/00_recipes.ipynb #e1cbd042
 def apply(
     images, # DatasetDict
     ledger, # ledger table, or the path of one or of a release: its checksums are compared first
