@@ -128,7 +128,7 @@ def begin_worker(
 ):           # -> None
     """Make a process ready for runs."""
     follow_parent()
-    number = int(multiprocessing.current_process().name.rpartition('-')[2]) # they are counted
+    number = int(re.split('[-:]', multiprocessing.current_process().name)[-1]) # they are counted
     if shares: os.sched_setaffinity(0, shares[number % len(shares)])
     if can_fork(): warm_up(modules)
 

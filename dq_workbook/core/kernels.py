@@ -12,6 +12,7 @@ import signal
 import sys
 from glob import glob
 from multiprocessing import current_process, forkserver, get_context, resource_tracker
+from threading import current_thread, main_thread
 
 from jupyter_client.manager import AsyncKernelManager
 
@@ -25,8 +26,9 @@ KERNEL_MODULES = ['ipykernel.kernelapp', 'ipykernel.ipkernel', 'matplotlib_inlin
 def warm_up(
     modules, # names of what is imported once; those that are no modules are passed over
 ):           # -> None; the imports go on while the caller does
-    """Start the process that kernels are forked from; in the main thread, and deaf to Ctrl-C."""
+    """Start the process that kernels are forked from; deaf to Ctrl-C when started by the main thread."""
     forkserver.set_forkserver_preload([*KERNEL_MODULES, *modules])
+    if current_thread() is not main_thread(): return forkserver.ensure_running() # only that one sets signals
     heard = signal.signal(signal.SIGINT, signal.SIG_IGN) # as a new process inherits it
     try: forkserver.ensure_running()
     finally: signal.signal(signal.SIGINT, heard)

@@ -19,7 +19,7 @@ from ..core.kept import step_path
 from ..core.parallel import run_with_progress
 from .probe import PROBE, BackboneFeatures, image_digests
 from .protocol import BUDGETS, frozen_protocol
-from .fit import fit, input_size
+from .fit import fit
 
 # %% ../../nbs/6_training/06_grid.ipynb #ceed9bb5
 def cell_paths(
@@ -50,7 +50,7 @@ def shared_fit(
 ):                # -> (Path of a folder in data/cache, name of the fit)
     """Where a fit is kept for all runs that ask for the same."""
     states = {name: split_state(split) for name, split in images.items() if name != 'validation'}
-    protocol = frozen_protocol(budget, model, input_size(images, BUDGETS[budget]['size']), peak_lr)
+    protocol = frozen_protocol(budget, model, peak_lr)
     path = step_path(partial(fit, arm=arm, seed=seed, model=model, dataset=str(dataset)), states, protocol)
     return path.parent/'fits', path.stem
 
