@@ -18,7 +18,7 @@ from ..core.cache import digest
 from ..core.kept import step_path
 from ..core.parallel import run_with_progress
 from .probe import PROBE, BackboneFeatures, image_digests
-from .protocol import BUDGETS, frozen_protocol
+from .protocol import frozen_protocol
 from .fit import fit
 
 # %% ../../nbs/6_training/06_grid.ipynb #ceed9bb5
