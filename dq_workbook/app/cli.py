@@ -90,15 +90,15 @@ SWEEP_WORDS = ('plan', 'status', 'retry', 'clean', 'diff', 'verify') # before a 
 
 @COMMANDS.add('sweep')
 def run_sweep(
-    what:str,         # grid file by name or path; or plan, status, retry, clean, diff, verify
+    grid:str,         # file by name or path; or plan, status, retry, clean, diff, verify
     names:SEVERAL=(), # after one of these words: the grid, or the runs as study/name
     jobs:int=1,       # runs at a time, which share the cores
     engine:str=None,  # address of a Dask cluster, as tcp://host:8786; left out, this machine
 ):                    # -> exit code: 1 when a run failed, or came out otherwise
     """Execute the notebooks that a grid file asks for; finished ones are skipped."""
     from dq_workbook.app.sweep_actions import act
-    if names or what in SWEEP_WORDS: return act(what, names, jobs, engine)
-    return run_grid(what, jobs, engine)
+    if names or grid in SWEEP_WORDS: return act(grid, names, jobs, engine)
+    return run_grid(grid, jobs, engine)
 
 # %% ../../nbs/9_app/16_cli.ipynb #08041099
 @COMMANDS.add('experiment')
