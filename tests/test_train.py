@@ -110,7 +110,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped_and_ends_the_same(tmp_path):
 
 def test_nothing_goes_on_when_the_sweep_alone_is_killed(tmp_path):
     with begun(tmp_path, '{name: k}', '{name: l, seed: 1}') as (process, _, folder, _):
-        ours = {'spawn_main', 'forkserver', 'ipykernel_launcher'} # joblib's processes end by themselves when idle
+        ours = {'spawn_main', 'forkserver', 'ipykernel_launcher'} # joblib's processes end when idle
         family = psutil.Process(process.pid).children(recursive=True)
         workers = [p for p in family if ours & set(re.findall(r'\w+', ' '.join(p.cmdline())))]
         assert len(workers) == 3, 'a worker, what kernels are forked from, and a kernel'

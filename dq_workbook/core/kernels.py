@@ -42,6 +42,9 @@ def run_kernel(
     """Be a kernel; in a process that was forked for that."""
     os.setsid() # signals reach it with all that it starts
     resource_tracker._resource_tracker._fd = None # it tracks its own
+    server = forkserver._forkserver # it lives while anybody holds this end, and the kernel ends with it
+    os.close(server._forkserver_alive_fd)
+    server._forkserver_alive_fd = None
     os.environ.update(env)
     os.chdir(cwd)
     argv = [*argv, f'--IPKernelApp.parent_handle={os.getppid()}', # it ends with the server
