@@ -41,6 +41,7 @@ def run_kernel(
 ):        # -> None, when it has ended
     """Be a kernel; in a process that was forked for that."""
     os.setsid() # signals reach it with all that it starts
+    current_process()._config['daemon'] = False # it may start processes, as worker processes of a loader
     resource_tracker._resource_tracker._fd = None # it tracks its own
     server = forkserver._forkserver # it lives while anybody holds this end, and the kernel ends with it
     os.close(server._forkserver_alive_fd)
