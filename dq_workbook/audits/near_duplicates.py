@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['COMPARE_ALL_UP_TO', 'N_COMPARED', 'EMBEDDING_WEIGHT', 'PAIRS_AT_ONCE', 'THREAD_PARTS', 'MIN_EVIDENCE', 'N_RIVALS',
-           'MAX_SEARCH', 'GROUP_GAP', 'SMALL_SET', 'SCORE_WIDTH', 'REVIEW_FDR', 'FDRS', 'ALIKE', 'pair_findings',
-           'block_similarity', 'quick_similarity', 'rank_of_image', 'compare_pairs', 'rival_pairs', 'standing_gaps',
-           'judge_gaps', 'compare_different', 'compare_with_rivals', 'add_scenes', 'count_pairs',
+           'MAX_SEARCH', 'GROUP_GAP', 'SMALL_SET', 'SCORE_WIDTH', 'REVIEW_FDR', 'FDRS', 'FEW_IMAGES', 'ALIKE',
+           'pair_findings', 'block_similarity', 'quick_similarity', 'rank_of_image', 'compare_pairs', 'rival_pairs',
+           'standing_gaps', 'judge_gaps', 'compare_different', 'compare_with_rivals', 'add_scenes', 'count_pairs',
            'near_duplicate_findings']
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #71df0d5a
@@ -144,7 +144,8 @@ GROUP_GAP   = 0.85 # gap from which pairs are joined before decoys are drawn; ch
 SMALL_SET   = 30   # images that may be one group, whatever the size of the set
 SCORE_WIDTH = 0.25 # change of the gap that takes a score from 0.5 to 0.73
 REVIEW_FDR  = 0.5  # share of false ones up to which pairs are worth a person's look
-FDRS        = 0.05, 0.1 # wanted shares of false ones; the second where none passes the first
+FDRS        = 0.05, 0.1 # wanted shares of false ones; the second in few images, where none passes the first
+FEW_IMAGES  = 100  # in which a single copy can hardly stand out
 ALIKE       = 0.9  # evidence of pairs that match as copies do, though their rivals match as well
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #c953e91b
@@ -167,7 +168,8 @@ def judge_gaps(
     spacings = outside_spacings(evidence, pairs, join_rows(pairs[gaps >= GROUP_GAP], n_images))
     tail = decoy_tail(spacings[:, 1])
     ask = lambda fdr: gap_threshold(gaps[~exact], pairs[~exact], n_images, tail, fdr)
-    fdr = next((fdr for fdr in FDRS if (gaps[~exact] >= ask(fdr)).any()), FDRS[0])
+    tried = FDRS if n_images < FEW_IMAGES else FDRS[:1]
+    fdr = next((fdr for fdr in tried if (gaps[~exact] >= ask(fdr)).any()), FDRS[0])
     threshold, review = ask(fdr), ask(REVIEW_FDR)
     by_chance = min(expected_false(threshold, n_images, tail), n_images)
     return dict(fdr=fdr, threshold=threshold, review_threshold=review, by_chance=float(by_chance),

@@ -115,9 +115,10 @@ def draw_test_rows(
             return train, test, f'{how}, drawn by {column}'
     firsts = np.unique(copies, return_index=True)[1]
     if len(firsts) < 2: return numbers, numbers[:0], ''
-    drawn = train_test_split(firsts, **options, stratify=stratify_labels(rows.select(firsts)))
+    labels = stratify_labels(rows.select(firsts))
+    drawn = train_test_split(firsts, **options, stratify=labels)
     train, test = (np.flatnonzero(np.isin(copies, copies[part])) for part in drawn)
-    return train, test, f'{how}, drawn by class'
+    return train, test, f"{how}, drawn {'at random' if labels is None else 'by class'}"
 
 # %% ../../nbs/2_sets/02_splits.ipynb #cee68d55
 def ensure_test_split(
