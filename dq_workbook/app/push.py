@@ -16,7 +16,7 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import validate_repo_id
 
-from .croissant import file_sha256
+from ..repairs.folder_copy import file_digest
 
 # %% ../../nbs/9_app/03_push.ipynb #7023dd35
 def release_files(
@@ -30,7 +30,7 @@ def release_files(
     if not (folder/'SHA256SUMS').is_file(): raise ValueError(f'{folder} is no release: SHA256SUMS is missing')
     sums = dict(line.split('  ', 1)[::-1] for line in (folder/'SHA256SUMS').read_text().splitlines())
     missing = [file for file in sums if not (folder/file).is_file()]
-    changed = [file for file in sums if file not in missing and file_sha256(folder/file) != sums[file]]
+    changed = [file for file in sums if file not in missing and file_digest(folder/file) != sums[file]]
     for names, what in ((missing, 'is missing'), (changed, 'is not as it was when the release was built')):
         if names: raise ValueError(f'{folder/names[0]} {what}: build the release again')
     files = [*sums, 'SHA256SUMS']

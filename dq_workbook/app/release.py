@@ -24,8 +24,9 @@ from ..sets.catalogue import card, cards
 from ..audits.auditors import audit
 from ..audits.detection import detection
 from ..repairs.recipes import curate
+from ..repairs.folder_copy import file_digest
 from .cards import describe_changes, release_card
-from .croissant import AUTHORS, file_sha256, source_address, write_croissant
+from .croissant import AUTHORS, source_address, write_croissant
 
 # %% ../../nbs/9_app/02_release.ipynb #c61eeb26
 CLEANLAB_NAMES = dict(label_error='label', near_duplicate='near_duplicate', exact_duplicate='exact_duplicate',
@@ -85,7 +86,7 @@ def write_sums(
 ):          # -> None
     """Write SHA256SUMS as `sha256sum --check` reads it."""
     files = sorted(path for path in folder.rglob('*') if path.is_file())
-    lines = [f'{file_sha256(path)}  {path.relative_to(folder).as_posix()}\n' for path in files]
+    lines = [f'{file_digest(path)}  {path.relative_to(folder).as_posix()}\n' for path in files]
     (folder/'SHA256SUMS').write_text(''.join(lines))
 
 # %% ../../nbs/9_app/02_release.ipynb #da2a1627

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ALWAYS_MISSING', 'LEAST_EVIDENCE', 'TAIL_SHARE', 'DECOY_LIMIT', 'PRIOR_TAIL', 'PRIOR_WEIGHT', 'SCALE_RANGE',
            'log_closeness', 'merge_groups', 'pair_gaps', 'join_rows', 'outside_spacings', 'truncated_scale',
-           'decoy_tail', 'expected_false', 'best_of_rows', 'gap_threshold', 'decoy_check']
+           'decoy_tail', 'expected_false', 'gap_threshold', 'decoy_check']
 
 # %% ../../nbs/1_stats/07_persistence.ipynb #24517153
 import numpy as np
@@ -125,16 +125,6 @@ def expected_false(
     return n_images * TAIL_SHARE * np.exp(-(np.asarray(gap) - start) / scale)
 
 # %% ../../nbs/1_stats/07_persistence.ipynb #442a8089
-def best_of_rows(
-    pairs,    # int array [m, 2] of rows
-    scores,   # float array [m]
-    n_images, # rows
-):            # -> float array [n_images], -1 for a row without pairs
-    """The best score of the pairs of each row."""
-    best = np.full(n_images, -1.0)
-    np.maximum.at(best, pairs.ravel(), np.repeat(scores, 2))
-    return best
-
 def gap_threshold(
     gaps,     # float array [m], of pairs
     pairs,    # int array [m, 2] of rows
@@ -143,7 +133,8 @@ def gap_threshold(
     fdr=0.05, # wanted share of false ones among the images that are flagged, 0..1
 ):            # -> float, the lowest gap that is flagged
     """The lowest threshold that keeps the expected false discovery rate."""
-    best = best_of_rows(pairs, gaps, n_images)
+    best = np.full(n_images, -1.0) # a row without pairs
+    np.maximum.at(best, pairs.ravel(), np.repeat(gaps, 2))
     (start, scale), n_flagged = tail, np.arange(1, n_images + 1)
     needed = start + scale * np.log(n_images * TAIL_SHARE / (fdr * n_flagged)) # expected_false is fdr * n
     needed = np.maximum(needed, start)
