@@ -22,7 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..core.files import write_atomic
 from ..core.cache import cache_path
-from ..core.parallel import arithmetic, device, has_bfloat16, map_threads, progress_bar
+from ..core.parallel import arithmetic, device, map_threads, progress_bar
 from ..sets.images import decode_image, image_bytes
 from .image_stats import image_stats
 
@@ -81,9 +81,8 @@ def fold_batch_norms(
 
 @cache
 def embedder(): # -> timm model in evaluation mode, [b, 3, 96, 96] -> [b, 1280], on the GPU where there is one
-    """The network made fast, in bfloat16 where the hardware has it."""
-    dtype = torch.bfloat16 if has_bfloat16() else torch.float32
-    return fold_batch_norms(efficientnet_lite0()).to(device(), dtype, memory_format=torch.channels_last)
+    """The network made fast."""
+    return fold_batch_norms(efficientnet_lite0()).to(device(), memory_format=torch.channels_last)
 
 # %% ../../nbs/4_audits/01_embed.ipynb #2233a934
 def channel_moments(
@@ -97,7 +96,7 @@ def channel_moments(
 # %% ../../nbs/4_audits/01_embed.ipynb #a880e900
 @torch.inference_mode()
 def embedder_features(
-    batch, # tensor [b, 3, 96, 96] of the embedder's dtype, -1..1
+    batch, # float32 tensor [b, 3, 96, 96], -1..1
 ):         # -> list of 13 float tensors [b, d]: the last layer, then mean and deviation of each inner stage
     """One forward pass."""
     model, moments = embedder(), []
@@ -113,9 +112,8 @@ def embed_batch(
     """Embeddings of a batch of images."""
     resize = lambda picture: picture.resize((INPUT_SIDE, INPUT_SIDE), Image.Resampling.BICUBIC)
     pixels = np.stack([np.asarray(resize(decode_image(raw)), 'uint8') for raw in raws])
-    weight = next(embedder().parameters())
-    batch = torch.from_numpy(pixels).to(weight.device).permute(0, 3, 1, 2).float().div(127.5).sub(1)
-    parts = embedder_features(batch.to(weight.dtype, memory_format=torch.channels_last))
+    batch = torch.from_numpy(pixels).to(device()).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    parts = embedder_features(batch.contiguous(memory_format=torch.channels_last))
     unit = [part / part.norm(dim=1, keepdim=True).clamp_min(1e-9) for part in parts]
     return torch.cat(unit, 1).half().cpu().numpy()
 

@@ -65,11 +65,14 @@ def is_share(
 
 def check_shares(
     kind,   # of a defect with a dose–response curve
-    shares, # list of shares
+    shares, # list of shares, or of numbers of copies
 ):          # -> None
-    """Raise ValueError for doses that aren't shares."""
-    if isinstance(shares, list) and shares and all(map(is_share, shares)): return
-    raise ValueError(f'doses of {kind} are {shares}, expected a list of shares from 0 to 1')
+    """Raise ValueError for doses that aren't what their kind is dosed in."""
+    counted = kind.startswith('copies')
+    fits = (lambda n: type(n) is int and n >= 0) if counted else is_share
+    if isinstance(shares, list) and shares and all(map(fits, shares)): return
+    wanted = 'whole numbers' if counted else 'shares from 0 to 1'
+    raise ValueError(f'doses of {kind} are {shares}, expected a list of {wanted}')
 
 def check_dose(
     kind, # of a planted defect
