@@ -53,7 +53,7 @@ paper: setup  ## numbers, tables and figures from the executed runs, and the art
 	$(BIN)/python -m dq_workbook.reports.paper $(PAPER)
 
 results: setup  ## write down in docs/results what the newest runs of a sweep gave: make results SWEEP=default
-	$(BIN)/python -c 'from dq_workbook.reports.pages import collect; print(collect("$(SWEEP)"))'
+	$(BIN)/python -c 'from dq_workbook.reports.collect import collect; print(collect("$(SWEEP)"))'
 
 docs: setup  ## README.md and docs/*.md from the tables in docs/results
 	$(BIN)/python -c 'from dq_workbook.reports.pages import write_pages; print(*write_pages(), sep="\n")'
