@@ -2379,6 +2379,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                     'dq_workbook.training.learning_rate.held_back_scores': ( '6_training/learning_rate.html#held_back_scores',
                                                                                                              'dq_workbook/training/learning_rate.py'),
                                                     'dq_workbook.training.learning_rate.hold_back': ( '6_training/learning_rate.html#hold_back',
+                                                                                                      'dq_workbook/training/learning_rate.py'),
+                                                    'dq_workbook.training.learning_rate.try_rates': ( '6_training/learning_rate.html#try_rates',
                                                                                                       'dq_workbook/training/learning_rate.py')},
             'dq_workbook.training.models': { 'dq_workbook.training.models.SpeedNet': ( '6_training/models.html#speednet',
                                                                                        'dq_workbook/training/models.py'),

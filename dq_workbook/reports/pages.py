@@ -49,7 +49,7 @@ def meets(
                for column, wanted in conditions.items())
 
 def rows(
-    name,         # of a table in docs/results
+    name, /,      # of a table in docs/results; a column may have this name, too
     root=None,    # folder of the project
     **conditions, # column=value, or a list of values
 ):                # -> list of dicts, at least one, in the table's order
@@ -63,7 +63,7 @@ def rows(
 
 # %% ../../nbs/8_reports/13_pages.ipynb #496ce5a8
 def row(
-    name,         # of a table in docs/results
+    name, /,      # of a table in docs/results; a column may have this name, too
     root=None,    # folder of the project
     **conditions, # column=value, or a list of values
 ):                # -> dict

@@ -100,13 +100,14 @@ def joint_groups(
 
 # %% ../../nbs/2_sets/02_splits.ipynb #4f274d9d
 def draw_test_rows(
-    rows, # Dataset
-):        # -> (two int arrays of row numbers: four fifths to train on, one to test on; text that says how)
+    rows,           # Dataset
+    seed=TEST_SEED, # of the draw
+):                  # -> (two int arrays of row numbers: four fifths to train on, one to test on; text: how)
     """Draw a test set by group where there are several, else by class; one row stays one."""
     numbers, column = np.arange(len(rows)), group_column(rows)
     if len(numbers) < 2: return numbers, numbers[:0], ''
-    copies, how = equal_files(rows), f'a seeded fifth of the training images (seed {TEST_SEED})'
-    options = dict(test_size=TEST_SHARE, random_state=TEST_SEED)
+    copies, how = equal_files(rows), f'a seeded fifth of the training images (seed {seed})'
+    options = dict(test_size=TEST_SHARE, random_state=seed)
     if copies.max() + 1 < len(copies): how += ', copies of a file on one side'
     if column and len(set(rows[column][:])) > 1:
         groups = joint_groups(pd.factorize(pd.Series(rows[column][:]))[0], copies)
