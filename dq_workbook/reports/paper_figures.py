@@ -32,11 +32,10 @@ def point_series(
     rows,   # DataFrame with diff, low, high
     label,  # of the series in the legend
     place,  # of the series, from 0
-    **look, # of the bars, as for matplotlib's errorbar
 ):          # -> None
     """One series of estimates with their intervals."""
     bars = [rows['diff'] - rows.low, rows.high - rows['diff']]
-    axes.errorbar(rows['diff'], places, xerr=bars, fmt='none', capsize=2, ecolor=series_style(place)['color'], **look)
+    axes.errorbar(rows['diff'], places, xerr=bars, fmt='none', capsize=2, ecolor=series_style(place)['color'])
     axes.plot(rows['diff'], places, linestyle='', markersize=5, label=label, **series_style(place))
 
 def name_lines(
@@ -51,10 +50,11 @@ def name_lines(
     axes.tick_params(axis='y', length=0)
 
 # %% ../../nbs/8_reports/25_paper_figures.ipynb #c35e1009
-CLEANING_ARMS = {'drop_label_errors': 'all flags', 'random:drop_label_errors': 'as many at random', 'true_flags': 'right flags',
-                 'false_flags': 'wrong flags', 'oracle': 'every wrong label', 'hard': 'as many, hardest'}
+CLEANING_ARMS = {'drop_label_errors': 'all flags', 'random:drop_label_errors': 'as many at random',
+                 'true_flags': 'right flags', 'false_flags': 'wrong flags', 'oracle': 'every wrong label',
+                 'hard': 'as many, hardest'}
 REGIMES = {'one_pass': '10,000 images, one pass', 'memorise': '10,000 images, memorised',
-           'strong': '50,000 images, memorised'}
+           'strong': 'all images'}
 
 @ARTICLE_FIGURES.add('cleaning')
 @rc_context(STYLE)
@@ -82,13 +82,14 @@ def leaks_figure(
 ):             # -> Figure, a panel for each regime
     """What a planted leak does to the score of the leaked image."""
     table = results_table('study_gpu_leakage_doses', root)
-    table = table[table['copy'] != 'both'].rename(columns=dict(effect='diff', effect_low='low', effect_high='high'))
+    table, kinds = table[table['copy'] != 'both'], ['labels', 'copy']
     figure, panels = make_sheet(2, width=4, height=3)
     for axes, budget in zip(panels, ('one_pass', 'memorise')):
-        for place, ((labels, copy), rows) in enumerate(table[table.budget == budget].groupby(['labels', 'copy'])):
-            at, middle = 100 * rows.dose + 0.3 * (place - 1.5), 100 * rows['diff']
-            bars = [middle - 100 * rows.low, 100 * rows.high - middle]
-            axes.errorbar(at, middle, bars, capsize=2, markersize=5, label=f'labels {labels}, {copy} copy', **series_style(place))
+        for place, ((labels, copy), rows) in enumerate(table[table.budget == budget].groupby(kinds)):
+            at, middle = 100 * rows.dose + 0.3 * (place - 1.5), 100 * rows.effect
+            bars = [middle - 100 * rows.effect_low, 100 * rows.effect_high - middle]
+            look = dict(series_style(place), capsize=2, markersize=5, label=f'labels {labels}, {copy} copy')
+            axes.errorbar(at, middle, bars, **look)
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.set(title=REGIMES[budget], xlabel='leaked, % of the test images', ylim=(-70, 35))
     panels[0].set_ylabel('effect on a leaked image, pp')
@@ -119,7 +120,8 @@ def contamination_figure(
     for place, ((slice, copy), rows) in enumerate(table.groupby(['slice', 'copy'], sort=False)):
         rows = rows.assign(copies=rows.copies.astype(int)).sort_values('copies')
         bars = [100 * (rows.value - rows.low), 100 * (rows.high - rows.value)]
-        axes.errorbar(range(len(rows)), 100 * rows.value, bars, capsize=2, label=f'{slice}, {copy}', **series_style(place))
+        look = dict(series_style(place), capsize=2, label=f'{slice}, {copy}')
+        axes.errorbar(range(len(rows)), 100 * rows.value, bars, **look)
         axes.set_xticks(range(len(rows)), rows.copies)
     axes.set(xlabel='copies in the corpus', ylabel='recall@1, pp')
     figure.legend(loc='outside right center')
@@ -134,11 +136,12 @@ def fastdup_figure(
     """Dropping what fastdup flags minus as many at random, set by set, with both intervals."""
     table = results_table('visual_layer', root)
     table = table[(table.arm == 'visual_layer') & (table.baseline != 'raw')]
-    figure, (axes,) = make_sheet(1, width=6, height=2.6)
+    figure, (axes,) = make_sheet(1, width=6, height=2.9)
     for place, covers in enumerate(('seeds', 'seeds and images')):
         rows = table[table.covers.eq('seeds') == (covers == 'seeds')].sort_values('dataset')
-        point_series(axes, [line + 0.2 * (place - 0.5) for line in range(len(rows))], rows, f'over {covers}', place)
+        places = [line + 0.2 * (place - 0.5) for line in range(len(rows))]
+        point_series(axes, places, rows, f'over {covers}', place)
     names = [f'{r.dataset} ({r.dropped_share:.0f} % dropped)' for r in rows.itertuples()]
     name_lines(axes, names, 'flags dropped minus as many at random, pp')
-    axes.legend(loc='lower right')
+    figure.legend(loc='outside lower center', ncols=2)
     return figure

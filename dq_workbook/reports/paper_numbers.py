@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TEX_SPECIAL', 'FORMATS', 'CLAIMS', 'SET_ASIDE', 'escape_tex', 'figure_tex', 'estimate_tex', 'outcome', 'effect_tex',
-           'claim_tex', 'number_tex', 'share_tex', 'count_tex', 'text_tex', 'source_row', 'number', 'paper_specs',
-           'source_text', 'numbers_tex']
+           'claim_tex', 'number_tex', 'percent_tex', 'interval_tex', 'share_tex', 'count_tex', 'text_tex', 'source_row',
+           'number', 'paper_specs', 'source_text', 'numbers_tex']
 
 # %% ../../nbs/8_reports/23_paper_numbers.ipynb #efdb4bd1
 import math
@@ -92,13 +92,30 @@ def number_tex(
     """One figure alone."""
     return figure_tex(found[spec.get('value', 'value')], spec)
 
+@FORMATS.add('percent')
+def percent_tex(
+    found, # dict, a row of a table
+    spec,  # dict, as for `number_tex`
+):         # -> text as '98 %'
+    """One percentage alone."""
+    return number_tex(found, spec) + '\\,\\%'
+
+@FORMATS.add('estimate')
+def interval_tex(
+    found, # dict, a row of a table
+    spec,  # dict, as for `estimate_tex`
+):         # -> text as '0.78 (0.76 to 0.79)'
+    """An estimate with its interval, without a sign."""
+    return '{} ({} to {})'.format(*estimate_tex(found, spec))
+
 @FORMATS.add('share')
 def share_tex(
     found, # dict, a row of a table
     spec,  # dict, as for `estimate_tex`; scale is 100 where the table has shares
 ):         # -> text as '90.6 % (86.6 to 93.4)'
-    """A percentage with its interval."""
+    """A percentage with its interval; a dose that wasn't reached has only a lower end."""
     value, low, high = estimate_tex(found, spec)
+    if value == r'$\infty$': return f'not reached (above {low}\\,\\%)'
     return f'{value}\\,\\% ({low} to {high})'
 
 @FORMATS.add('count')
