@@ -56,6 +56,8 @@ def fact_source(
 ):         # -> text
     """Where a fact of a card comes from."""
     if field in EVIDENCE_FIELDS: return facts['evidence_source']
+    if field == 'licence' and facts[field] == 'unknown' and not facts['licence_source']:
+        return f"not read in {facts['checked_in']}"
     return (facts['licence_source'] or facts['home']) if field in LICENCE_FIELDS else facts['source']
 
 def card_facts(
