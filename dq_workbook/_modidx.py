@@ -1824,6 +1824,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'dq_workbook/sets/catalogue.py'),
                                             'dq_workbook.sets.catalogue.card_facts': ( '2_sets/catalogue.html#card_facts',
                                                                                        'dq_workbook/sets/catalogue.py'),
+                                            'dq_workbook.sets.catalogue.card_rows': ( '2_sets/catalogue.html#card_rows',
+                                                                                      'dq_workbook/sets/catalogue.py'),
                                             'dq_workbook.sets.catalogue.cards': ( '2_sets/catalogue.html#cards',
                                                                                   'dq_workbook/sets/catalogue.py'),
                                             'dq_workbook.sets.catalogue.diversity_score': ( '2_sets/catalogue.html#diversity_score',

@@ -98,8 +98,8 @@ def describe_trust(
 
 # %% ../../nbs/9_app/00_cards.ipynb #8a1f0c05
 HUB_LICENCES = ('unknown', 'apache-2.0', 'mit', 'cc0-1.0', 'cc-by-2.0', 'cc-by-3.0', 'cc-by-4.0',
-                'cc-by-sa-3.0', 'cc-by-sa-4.0', 'cc-by-nc-4.0', 'cc-by-nc-sa-4.0', 'odbl', 'cdla-permissive-1.0',
-                'bsd-3-clause')
+                'cc-by-sa-3.0', 'cc-by-sa-4.0', 'cc-by-nc-4.0', 'cc-by-nc-sa-4.0', 'odbl',
+                'cdla-permissive-1.0', 'bsd-3-clause')
 HUB_TASKS = dict(captioning='image-to-text', detection='object-detection', segmentation='image-segmentation')
 SIZE_LIMITS = ((10**3, 'n<1K'), (10**4, '1K<n<10K'), (10**5, '10K<n<100K'), (10**6, '100K<n<1M'),
                (10**7, '1M<n<10M'), (float('inf'), '10M<n<100M'))

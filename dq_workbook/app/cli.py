@@ -243,7 +243,8 @@ def run_release(
         folder = release_dataset(dataset, recipe, out, licence, overwrite)
         checks = check_release(folder, load(dataset))
     print(f'release: {folder}')
-    for check in checks.itertuples(): print(f"  {'ok' if check.passed else 'NOT OK'}  {check.check}: {check.said}")
+    for name, passed, said in checks.itertuples(index=False):
+        print(f"  {'ok' if passed else 'NOT OK'}  {name}: {said}")
     if not checks.passed.all() or not push: return int(not checks.passed.all())
     sent = push_release(folder, push, dry_run=dry_run, yes=yes)
     print(sent.to_string(index=False) if dry_run else sent)

@@ -53,8 +53,9 @@ def write_paper(
     return sorted([*(out / name for name in texts), *(out / 'figures').iterdir()])
 
 # %% ../../nbs/8_reports/26_paper.ipynb #b4d71002
-PANDOC = ('--standalone', '--embed-resources', '--citeproc', '--mathml', '--number-sections', '--toc', '--toc-depth=1',
-          '--default-image-extension=.png', '--metadata=link-citations:true')
+PANDOC = ('--standalone', '--embed-resources', '--citeproc', '--mathml', '--number-sections', '--toc',
+          '--toc-depth=1', '--lua-filter=captions.lua', '--default-image-extension=.png',
+          '--metadata=link-citations:true')
 
 def write_html(
     folder, # with paper.tex, relative to the project's root or absolute
@@ -63,7 +64,8 @@ def write_html(
     folder = project_root() / folder
     try: import pypandoc
     except ImportError: return print("no page: pandoc not found (pip install -e '.[paper]')")
-    pypandoc.convert_file('paper.tex', 'html5', outputfile='paper.html', extra_args=list(PANDOC), cworkdir=str(folder))
+    pypandoc.convert_file('paper.tex', 'html5', outputfile='paper.html', extra_args=list(PANDOC),
+                          cworkdir=str(folder))
     return folder / 'paper.html'
 
 # %% ../../nbs/8_reports/26_paper.ipynb #8336cedd
@@ -104,7 +106,7 @@ def execute_report(
         raise RuntimeError(f'{error.ename}: {error.evalue}') from None
 
 # %% ../../nbs/8_reports/26_paper.ipynb #6a5dfbb4
-ABOUT = 'Write the numbers, tables and figures of an article from docs/results, and build its page and its PDF.'
+ABOUT = 'Write the numbers, tables and figures of an article from docs/results, and build page and PDF.'
 
 def main(
     argv=None, # arguments; None are the process's own
