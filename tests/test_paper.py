@@ -17,7 +17,7 @@ MACRO = re.compile(r'\\([A-Z][A-Za-z]+)')
 
 NOT_PROSE = re.compile(r'\\(?:cite[tp]?|ref|label|input|includegraphics|bibliography(?:style)?)'
                        r'(?:\[[^]]*\])?\{[^}]*\}'
-                       r'|\\\[.*?\\\]|\$[^$]*\$|\[width=[^]]*\]|\\vspace\{[^}]*\}', re.S)
+                       r'|\\\[.*?\\\]|\$[^$]*\$|\[width=[^]]*\]|\\setlength\{[^}]*\}\{[^}]*\}', re.S)
 ALLOWED = re.compile(r'CIFAR-10N?|ImageNet-1k|95\\,\\%') # names, and the level of all intervals
 HEDGES = re.compile(r'inconclusive|no difference|cannot be told|not told|nothing', re.I)
 STRONG = re.compile(r'\b(?:improves?|harms?|pays|helps?|better|worse|gains?|loses?|proves?|shows? that)\b')
