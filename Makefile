@@ -49,7 +49,8 @@ test: lint  ## lint, notebook lessons, pytest with the sync check
 lab: setup  ## open the workbook in JupyterLab
 	$(BIN)/jupyter lab nbs
 
-paper: setup  ## numbers, tables and figures from the executed runs, and the article
+paper: setup  ## the article from the tables in docs/results: a page, and a PDF where TeX is installed
+	@$(BIN)/pip install -q -e '.[paper]' || echo 'pandoc could not be installed: no page'
 	$(BIN)/python -m dq_workbook.reports.paper $(PAPER)
 
 results: setup  ## write down in docs/results what the newest runs of a sweep gave: make results SWEEP=default

@@ -115,3 +115,15 @@ def test_another_copy_of_the_images_is_refused(release):
     assert by_folder['train']['id'][:] == by_file['train']['id'][:]
     spoilt, _ = dq.plant(images, 'blurry', rate=.1, severity=3, seed=0)
     with pytest.raises(ValueError, match='images differ from those'): dq.apply(spoilt, release)
+
+
+def test_a_release_opens_as_its_users_will_open_it_even_one_without_a_change(release, tmp_path):
+    import dq_workbook as dq
+    from dq_workbook.app.release_check import check_release
+    from dq_workbook.core.tables import read_table
+    images, card = dq.load('digits'), dict(name='digits', licence='CC-BY-4.0', redistributable=True)
+    nothing = read_table(release/'ledger.parquet').iloc[:0]
+    same = dq.build_release(images, nothing, card, tmp_path/'same', original=images)
+    checks = [check_release(folder, images).set_index('check') for folder in (release, same)]
+    assert all(table.passed.all() for table in checks), checks
+    assert '1 changes' in checks[0].said['load_dataset'] and 'changes' not in checks[1].said['load_dataset']

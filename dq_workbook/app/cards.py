@@ -97,9 +97,9 @@ def describe_trust(
     return '\n'.join(['With 95 % intervals, measured by planting defects into this set.', '', *head, *rows])
 
 # %% ../../nbs/9_app/00_cards.ipynb #8a1f0c05
-HUB_LICENCES = ('apache-2.0', 'mit', 'cc0-1.0', 'cc-by-2.0', 'cc-by-3.0', 'cc-by-4.0', 'cc-by-sa-3.0',
-                'cc-by-sa-4.0', 'cc-by-nc-4.0', 'cc-by-nc-sa-4.0', 'odbl', 'cdla-permissive-1.0',
-                'bsd-3-clause')
+HUB_LICENCES = ('unknown', 'apache-2.0', 'mit', 'cc0-1.0', 'cc-by-2.0', 'cc-by-3.0', 'cc-by-4.0',
+                'cc-by-sa-3.0', 'cc-by-sa-4.0', 'cc-by-nc-4.0', 'cc-by-nc-sa-4.0', 'odbl',
+                'cdla-permissive-1.0', 'bsd-3-clause')
 HUB_TASKS = dict(captioning='image-to-text', detection='object-detection', segmentation='image-segmentation')
 SIZE_LIMITS = ((10**3, 'n<1K'), (10**4, '1K<n<10K'), (10**5, '10K<n<100K'), (10**6, '100K<n<1M'),
                (10**7, '1M<n<10M'), (float('inf'), '10M<n<100M'))
@@ -122,7 +122,8 @@ def card_head(
     task = HUB_TASKS.get(card.get('task'), 'image-classification')
     files = [dict(split=split, path=f'data/{split}-*.parquet') for split in sizes]
     configs = [dict(config_name='default', data_files=files, default=True)] if sizes else []
-    configs.append(dict(config_name='ledger', data_files=[dict(split='changes', path='ledger.parquet')]))
+    changes = dict(config_name='ledger', data_files=[dict(split='changes', path='ledger.parquet')])
+    if rows: configs.append(changes) # no file without a row is opened by load_dataset
     size = next(name for most, name in SIZE_LIMITS if (sum(sizes.values()) or rows) < most)
     hub = card.get('hub')
     return DatasetCardData(
@@ -143,5 +144,5 @@ def release_card(
     text = (CARD_TEXT + CARD_USE).format(
         name=name, summary=describe_sizes(sizes), changes=describe_changes(ledger),
         wrong=describe_wrong(ledger), trust=describe_trust(trust), home=f' ({home})' if home else '',
-        licence=licence or 'The source states none.')
+        licence='The source states none.' if licence in (None, 'unknown') else licence)
     return DatasetCard(f'---\n{card_head(card, sizes, len(ledger)).to_yaml()}\n---\n\n{text}')

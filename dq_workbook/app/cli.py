@@ -233,13 +233,19 @@ def run_release(
     push:str=None,        # owner/name on the Hub: upload the release, after asking
     dry_run:bool=False,   # with --push, list what would be uploaded
     yes:bool=False,       # with --push, don't ask
-):                        # -> exit code
+):                        # -> exit code: 1 when the release doesn't open as it should
     """Audit and repair a set, and build a folder for the Hub: Parquet, ledger, card, Croissant, checksums."""
     from dq_workbook.app.push import push_release
     from dq_workbook.app.release import release_dataset
-    with redirect_stdout(sys.stderr): folder = release_dataset(dataset, recipe, out, licence, overwrite)
+    from dq_workbook.app.release_check import check_release
+    from dq_workbook.sets.load import load
+    with redirect_stdout(sys.stderr):
+        folder = release_dataset(dataset, recipe, out, licence, overwrite)
+        checks = check_release(folder, load(dataset))
     print(f'release: {folder}')
-    if not push: return
+    for name, passed, said in checks.itertuples(index=False):
+        print(f"  {'ok' if passed else 'NOT OK'}  {name}: {said}")
+    if not checks.passed.all() or not push: return int(not checks.passed.all())
     sent = push_release(folder, push, dry_run=dry_run, yes=yes)
     print(sent.to_string(index=False) if dry_run else sent)
 

@@ -76,7 +76,8 @@ def write_citation(
     (folder/'CITATION.cff').write_text(yaml.safe_dump(cff, sort_keys=False))
     about = f"Changes to {card['name']}:\n{describe_changes(ledger)}"
     record = dict(title=title, upload_type='dataset', description=about, creators=[dict(name=AUTHORS)],
-                  license=licence or 'other-closed', keywords=['data curation', 'computer vision'],
+                  license='other-closed' if licence in (None, 'unknown') else licence,
+                  keywords=['data curation', 'computer vision'],
                   related_identifiers=[dict(identifier=source_address(card), relation='isDerivedFrom')])
     write_json(record, folder/'.zenodo.json')
 

@@ -19,6 +19,7 @@ import jinja2
 from ..core.files import write_atomic
 from ..core.project import project_root
 from ..core.registry import check_choice
+from ..sets.catalogue import LOCAL_SETS, card, fact_source
 
 # %% ../../nbs/8_reports/13_pages.ipynb #c3a2b241
 def tables(
@@ -177,7 +178,8 @@ def wrap(
     return '\n\n'.join(wrap_block(block, width) for block in blocks) + '\n'
 
 # %% ../../nbs/8_reports/13_pages.ipynb #165a26a7
-FILTERS = {f.__name__: f for f in (signed, effect, points, verdict, gap, share, percent, comma, day, against)}
+FILTERS = {f.__name__: f for f in
+           (signed, bounds, effect, points, verdict, gap, share, percent, comma, day, against)}
 
 def environment(
     root=None, # folder of the project
@@ -188,6 +190,7 @@ def environment(
                               lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     made.filters.update(FILTERS)
     made.globals.update({call.__name__: partial(call, root=root) for call in (results, rows, row, tables)})
+    made.globals.update(card=card, fact_source=fact_source, local_sets=LOCAL_SETS)
     return made
 
 def render(

@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['CARD_COLUMNS', 'LOCAL_SETS', 'EVIDENCE_FIELDS', 'LICENCE_FIELDS', 'UNKNOWN_ACCURACY', 'OPEN_VOCABULARY', 'CRITERIA',
-           'TEST_ONLY_TASKS', 'PER_MODALITY', 'MIN_IMAGES', 'cards', 'card', 'fact_source', 'card_facts',
+           'TEST_ONLY_TASKS', 'PER_MODALITY', 'MIN_IMAGES', 'card_rows', 'cards', 'card', 'fact_source', 'card_facts',
            'accuracy_score', 'log_share', 'diversity_score', 'usefulness_parts', 'rate_cards', 'eligible_cards',
            'best_cards', 'selection_reason', 'select', 'sensitivity']
 
 # %% ../../nbs/2_sets/12_catalogue.ipynb #bfef68fa
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import yaml
@@ -26,10 +28,14 @@ LOCAL_SETS = ( # sets that run on a machine without a GPU
     'flickr8k_1k', 'coco_mini')
 
 # %% ../../nbs/2_sets/12_catalogue.ipynb #a771fbc3
+@cache
+def card_rows(): # -> list of dicts, as they stand in the file
+    """The file of the catalogue, read once."""
+    return yaml.safe_load((package_folder()/'cards.yaml').read_text())
+
 def cards(): # -> DataFrame, one row a data set, columns CARD_COLUMNS; rates 0..1, unknown fields empty
     """The catalogue."""
-    rows = yaml.safe_load((package_folder()/'cards.yaml').read_text())
-    table = pd.DataFrame(rows).reindex(columns=CARD_COLUMNS)
+    table = pd.DataFrame(card_rows()).reindex(columns=CARD_COLUMNS)
     table['home'] = table.home.fillna(table.hub)
     table['checked'] = table.checked.map(', '.join)
     whole = dict.fromkeys(('images', 'classes', 'year', 'withdrawn'), 'Int64')
@@ -56,6 +62,8 @@ def fact_source(
 ):         # -> text
     """Where a fact of a card comes from."""
     if field in EVIDENCE_FIELDS: return facts['evidence_source']
+    if field == 'licence' and facts[field] == 'unknown' and not facts['licence_source']:
+        return f"not read in {facts['checked_in']}"
     return (facts['licence_source'] or facts['home']) if field in LICENCE_FIELDS else facts['source']
 
 def card_facts(
