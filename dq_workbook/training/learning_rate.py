@@ -54,6 +54,7 @@ def try_rates(
     tried = [dict(peak_lr=cell['peak_lr'], **held_back_scores(table)) for cell, table in zip(cells, kept)]
     return pd.DataFrame(tried).groupby('peak_lr', as_index=False).mean()
 
+# %% ../../nbs/6_training/07_learning_rate.ipynb #0e0736e2
 def choose_learning_rate(
     images,               # DatasetDict of the raw arm; only `train` is used
     folder,               # where finished fits are kept; must belong to these images alone
