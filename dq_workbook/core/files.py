@@ -47,9 +47,9 @@ def write_json(
     value, # anything json can hold; other values are written as their text
     path,  # file to write
 ):         # -> Path, the file
-    """Write JSON, indented and with sorted keys, whole or not at all."""
+    """Write JSON, indented and with sorted keys, whole or not at all; names not in UTF-8 are kept."""
     text = json.dumps(value, indent=1, sort_keys=True, default=str, ensure_ascii=False)
-    return write_atomic(path, lambda part: part.write_text(text + '\n'))
+    return write_atomic(path, lambda part: part.write_text(text + '\n', errors='backslashreplace'))
 
 # %% ../../nbs/0_core/02_files.ipynb #2c5d2a87
 def link_file(
