@@ -785,6 +785,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'dq_workbook/core/crate.py')},
             'dq_workbook.core.docs': {'dq_workbook.core.docs.explained': ('0_core/docs.html#explained', 'dq_workbook/core/docs.py')},
             'dq_workbook.core.files': { 'dq_workbook.core.files.link_file': ('0_core/files.html#link_file', 'dq_workbook/core/files.py'),
+                                        'dq_workbook.core.files.printable': ('0_core/files.html#printable', 'dq_workbook/core/files.py'),
                                         'dq_workbook.core.files.safe_name': ('0_core/files.html#safe_name', 'dq_workbook/core/files.py'),
                                         'dq_workbook.core.files.write_atomic': ( '0_core/files.html#write_atomic',
                                                                                  'dq_workbook/core/files.py'),

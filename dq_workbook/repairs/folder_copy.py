@@ -19,7 +19,7 @@ import pandas as pd
 import psutil
 
 from ..core.registry import Registry, check_choice
-from ..core.files import write_folder, write_json
+from ..core.files import printable, write_folder, write_json
 from ..core.tables import check_table, write_table
 from ..sets.splits import parse_split
 from .recipes import ACTIONS
@@ -263,6 +263,5 @@ def undo(
         if top not in told['folders'] and not any(file.parent.iterdir()): file.parent.rmdir()
     shutil.rmtree(undo_folder(copy)/'dropped', ignore_errors=True)
     shutil.rmtree(undo_folder(copy))
-    shown = lambda path: os.fsencode(path).decode(errors='backslashreplace')
-    rows = [(shown(path), row['sha256']) for path, row in told['files'].items()]
+    rows = [(printable(path), row['sha256']) for path, row in told['files'].items()]
     return pd.DataFrame(rows, columns=['path', 'sha256'])

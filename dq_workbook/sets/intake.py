@@ -20,6 +20,7 @@ import pandas as pd
 from fastcore.basics import patch
 from PIL import Image
 
+from ..core.files import printable
 from .splits import PLAIN_WORDS, name_words, path_split
 
 # %% ../../nbs/2_sets/03_intake.ipynb #db49f661
@@ -71,8 +72,7 @@ class Intake:
         image=None, # Path of its image file, where that is there
     ):
         """Write down a row that is left out."""
-        shown = os.fsencode(file).decode(errors='backslashreplace')
-        self.problems.append(dict(file=shown, row=row, problem=problem))
+        self.problems.append(dict(file=printable(file), row=row, problem=problem))
         if image is not None: self.reasons[image] = problem
 
     def place(self,
@@ -274,8 +274,7 @@ def write_account(
     names, n_leftovers = shorten(sorted(intake.leftovers)), sum(intake.leftovers.values())
     if n_leftovers: lines['passed over'] = f'{n_leftovers} leftovers of systems: {names}'
     whole = [*(f'{what}: {how}' for what, how in lines.items()), *(f'warning: {w}' for w in intake.warnings)]
-    printable = '\n'.join(' '.join(line.splitlines()) for line in whole)
-    return printable.encode(errors='backslashreplace').decode()
+    return '\n'.join(' '.join(printable(line).splitlines()) for line in whole)
 
 def assumptions(
     images, # DatasetDict from `load`
