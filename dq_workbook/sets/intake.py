@@ -75,13 +75,6 @@ class Intake:
         self.problems.append(dict(file=printable(file), row=row, problem=problem))
         if image is not None: self.reasons[image] = problem
 
-    def place(self,
-        path, # below the root
-    ):        # -> text
-        """A path as people say it, from the folder of the set."""
-        path = Path(path)
-        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
-
 # %% ../../nbs/2_sets/03_intake.ipynb #a67accd4
 @patch
 def assume(self:Intake,
@@ -97,6 +90,14 @@ def warn(self:Intake,
 ):        # -> None
     """Write down what a person should look at, once."""
     if line not in self.warnings: self.warnings.append(line)
+
+@patch
+def place(self:Intake,
+    path, # below the root
+):        # -> text
+    """A path as people say it, from the folder of the set."""
+    path = Path(path)
+    return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
 
 # %% ../../nbs/2_sets/03_intake.ipynb #08766b82
 class Folder(NamedTuple):
