@@ -60,13 +60,13 @@ def run_kernel(
 class ForkedKernel:
     """A forked process that is asked as a `subprocess.Popen` is."""
     stdin = stdout = stderr = None
-
     def __init__(self,
         argv, # arguments of ipykernel
         env,  # dict: its environment
         cwd,  # its working directory
     ):
-        self.process = get_context('forkserver').Process(target=run_kernel, args=(argv, env, cwd), daemon=True)
+        new = get_context('forkserver').Process
+        self.process = new(target=run_kernel, args=(argv, env, cwd), daemon=True)
         try: self.process.start()
         except (EOFError, OSError) as error: raise DeadKernelError(f'not forked: {error}') from error
         self.pid = self.process.pid
