@@ -105,8 +105,21 @@ def test_a_full_disk_leaves_nothing_that_looks_finished(folder, fails, monkeypat
     assert [path.name for path in pets.parent.iterdir()] == ['pets']
 
 
+def test_a_killed_copy_is_no_copy_and_the_same_call_makes_it(folder, monkeypatch):
+    """The child ends as by a SIGKILL: nothing of it is tidied up."""
+    pets, changes = folder('classes'), ledger(drop('cat/1.png'))
+    if not (child := os.fork()):
+        monkeypatch.setitem(folder_copy.LINKS, 'copy', lambda source, place: os._exit(9))
+        copied(pets, changes)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert {path.name for path in pets.parent.iterdir()} == {'pets', f'.clean.{child}.part'}
+    copied(pets, changes)
+    assert {path.name for path in pets.parent.iterdir()} == {'pets', 'clean', 'clean-undo'}
+
+
 def test_an_interrupted_undo_goes_on_and_a_torn_copy_is_left_alone(folder, monkeypatch):
     pets = folder('splits')
+    (pets/os.fsdecode(b'caf\xe9.png')).write_text('a name in Latin 1')
     before = folder_digests(pets)
     clean = copied(pets, ledger(drop('train/cat/1.png'), relabel('train/dog/1.png', 'dog', 'cat')))
     moves, move = [], os.replace

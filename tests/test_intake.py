@@ -212,6 +212,32 @@ def test_every_file_is_used_or_told(tmp_path):
     assert len(problems) == 5 and '5 leftovers of systems' in account(images)['passed over']
 
 
+def test_what_nobody_can_read_and_what_is_no_picture_is_told(tmp_path, monkeypatch, capsys):
+    tree(tmp_path, 'cat', 'dog', 'owl', n=4)
+    put(tmp_path, 'cat/x.pdf', 'dog/notes.txt', os.fsdecode(b'dog/caf\xe9.png'), 'dog/line\nbreak.png')
+    os.mkfifo(tmp_path/'cat'/'pipe.png') # opening it would wait for ever
+    locked, access = {tmp_path/'cat'/'0.png', tmp_path/'owl'}, os.access # root may read all
+    monkeypatch.setattr(os, 'access', lambda path, mode: path not in locked and access(path, mode))
+    problems = []
+    images = load(tmp_path, problems=problems)
+    told = account(images)
+    assert sum(map(Counter, facts(images).values()), Counter()) == dict(cat=3, dog=5)
+    assert told['image files'].startswith('11 seen, 8 used, 3 left out') and len(problems) == 3
+    for why in ('not in UTF-8', 'a pipe', 'the right to read it'): assert why in told['image files']
+    assert told['not read'] == 'x.pdf, notes.txt' and "the folder 'owl'" in told['warning']
+    assert 'caf\\xe9.png' in ' '.join(p['file'] for p in problems)
+
+
+def test_folders_within_classes_are_told_and_file_names_may_say_the_split(tmp_path):
+    tree(tmp_path/'words', 'treino/cat', 'treino/dog', 'teste/cat')
+    told = account(load(tmp_path/'words'))
+    assert told['folders within classes'].endswith(': cat, dog')
+    assert 'classes or splits? teste, treino' in told['warning']
+    put(tmp_path/'names', *(f'{name}/{word}_{k}.png' for name in ('cat', 'dog') for word in ('train', 'test')
+                            for k in range(3)))
+    assert facts(load(tmp_path/'names')) == dict(train=dict(cat=3, dog=3), test=dict(cat=3, dog=3))
+
+
 def test_a_flat_folder_is_a_set_without_classes_and_words_before_numbers_are_classes(tmp_path):
     put(tmp_path/'flat', *(f'IMG_{k}.jpg' for k in range(5)))
     put(tmp_path/'named', *(f'{"cat" if k % 2 else "dog"}.{k}.png' for k in range(6)))

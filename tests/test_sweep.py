@@ -10,11 +10,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from nbclient.exceptions import DeadKernelError
 from papermill.translators import PythonTranslator
 from PIL import Image
 
 from dq_workbook.core import cache, kept, runs as core_runs
 from dq_workbook.core.files import write_json
+from dq_workbook.core.kernels import ForkedKernel
 from dq_workbook.core.runs import finished_record
 from dq_workbook.core.tables import read_table
 from dq_workbook.sets.images import image_bytes
@@ -26,8 +28,9 @@ from dq_workbook.audits.auditors import fastdup_available
 from dq_workbook.training import fit
 from dq_workbook.app import keys, sweep as sweep_room
 from dq_workbook.app.cli import main
+from dq_workbook.app.run import describe_error
 from dq_workbook.app.index import read_records, write_index
-from dq_workbook.app.sweep import plan_runs, sweep
+from dq_workbook.app.sweep import plan_runs, sweep, was_killed
 
 ROOT = Path(__file__).parent.parent
 TINY = dict(dataset='digits', limit=200, tool='open', recipes=['curated'], budget='smoke', seeds=2,
@@ -382,3 +385,11 @@ def test_a_killed_sweep_leaves_no_finished_record(tmp_path, monkeypatch):
     (tmp_path/'half').mkdir()
     (tmp_path/'half'/'.report.part.ipynb').write_text('{')
     assert finished_record(tmp_path/'whole') and finished_record(tmp_path/'half') is None
+
+
+def test_a_kernel_that_cannot_be_forked_is_tried_again_as_a_killed_one(monkeypatch):
+    """What a start gives when the process that kernels are forked from is killed meanwhile."""
+    def ended(_): raise EOFError('unexpected EOF')
+    monkeypatch.setattr('multiprocessing.process.BaseProcess.start', ended)
+    with pytest.raises(DeadKernelError) as caught: ForkedKernel([], {}, '.')
+    assert was_killed(dict(status='failed', error=describe_error(caught.value)))

@@ -79,11 +79,10 @@ def judgement_files(
     parameters, # dict
 ):              # -> list of the Paths that are there
     """What people said of the flags on the sets of a run."""
-    from dq_workbook.audits.judgements import judgement_path
     names = [parameters.get('known_duplicates')]
     if parameters.get('dataset'): names.append(dataset_name(parameters['dataset'], parameters.get('labels')))
     last = {safe_name(Path(name).name) for name in filter(None, names)} # a folder, however it was typed
-    return sorted({file for name in last for file in judgement_path('').parent.glob(f'*{name}.csv')})
+    return sorted({file for name in last for file in (project_root()/'judgements').glob(f'*{name}.csv')})
 
 def code_inputs(
     template, # name

@@ -15,6 +15,7 @@ from multiprocessing import current_process, forkserver, get_context, resource_t
 from threading import current_thread, main_thread
 
 from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
 
 # %% ../../nbs/0_core/12_kernels.ipynb #56019487
 def can_fork(): # -> bool
@@ -59,15 +60,15 @@ def run_kernel(
 class ForkedKernel:
     """A forked process that is asked as a `subprocess.Popen` is."""
     stdin = stdout = stderr = None
-
     def __init__(self,
         argv, # arguments of ipykernel
         env,  # dict: its environment
         cwd,  # its working directory
     ):
-        fork, given = get_context('forkserver'), dict(target=run_kernel, args=(argv, env, cwd))
-        self.process = fork.Process(**given, daemon=True)
-        self.process.start()
+        new = get_context('forkserver').Process
+        self.process = new(target=run_kernel, args=(argv, env, cwd), daemon=True)
+        try: self.process.start()
+        except (EOFError, OSError) as error: raise DeadKernelError(f'not forked: {error}') from error
         self.pid = self.process.pid
 
     def poll(self):

@@ -25,8 +25,10 @@ def template_path(
     Raises ValueError with the nearest names when there is none.
     """
     folder = package_folder()/'templates'
-    names = [path.stem for path in folder.glob('*.ipynb')]
-    return folder/f"{check_choice(template, names, 'template')}.ipynb"
+    path = folder/f'{template}.ipynb'
+    if path.parent != folder or not path.is_file():
+        check_choice(template, [near.stem for near in folder.glob('*.ipynb')], 'template')
+    return path
 
 # %% ../../nbs/0_core/06_runs.ipynb #56fc8409
 def read_parameters(

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['LINKS', 'file_digest', 'digest_or_empty', 'folder_digests', 'folder_changes', 'class_part', 'relabelled_path',
-           'check_changes', 'plan_copy', 'undo_folder', 'place_files', 'check_unchanged', 'check_free', 'write_undo',
-           'copy_folder', 'find_copied', 'undo']
+           'check_changes', 'plan_copy', 'undo_folder', 'place_files', 'check_unchanged', 'check_free', 'clear_torn',
+           'write_undo', 'copy_folder', 'find_copied', 'undo']
 
 # %% ../../nbs/5_repairs/06_folder_copy.ipynb #a9eefafc
+import glob
 import hashlib
 import json
 import os
@@ -15,9 +16,10 @@ import shutil
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
+import psutil
 
 from ..core.registry import Registry, check_choice
-from ..core.files import write_folder, write_json
+from ..core.files import printable, write_folder, write_json
 from ..core.tables import check_table, write_table
 from ..sets.splits import parse_split
 from .recipes import ACTIONS
@@ -165,6 +167,15 @@ def check_free(
             raise ValueError(f'{place} is there already: choose another name, or remove it')
         place.rmdir()
 
+# %% ../../nbs/5_repairs/06_folder_copy.ipynb #5b0d3c8e
+def clear_torn(
+    out, # Path of the copy
+):       # -> None
+    """Remove the halves of copies whose makers were killed."""
+    for place in (out, undo_folder(out)):
+        for part in place.parent.glob(f'.{glob.escape(place.name)}.*.part'):
+            if not psutil.pid_exists(int(part.suffixes[-2][1:])): shutil.rmtree(part)
+
 # %% ../../nbs/5_repairs/06_folder_copy.ipynb #c33678b6
 def write_undo(
     folder,  # Path of the originals
@@ -205,10 +216,13 @@ def copy_folder(
     places = plan_copy(ledger, files, digests, classes)
     goes = lambda part: {folder/path: (part/at, digests[path]) for path, at in places.items() if at}
     undone_by = lambda part: write_undo(folder, digests, places, ledger, link, part)
-    undo_at = write_folder(undo_folder(out), undone_by)
-    try: return write_folder(out, lambda part: place_files(goes(part), link))
+    def fill(part):
+        place_files(goes(part), link)
+        write_folder(undo_folder(out), undone_by)
+    clear_torn(out)
+    try: return write_folder(out, fill)
     except BaseException:
-        shutil.rmtree(undo_at)
+        shutil.rmtree(undo_folder(out), ignore_errors=True)
         raise
 
 # %% ../../nbs/5_repairs/06_folder_copy.ipynb #32bdc185
@@ -247,6 +261,7 @@ def undo(
         if file != copy/path: os.replace(file, copy/path)
         top = file.parent.relative_to(copy).as_posix() if file.is_relative_to(copy) else '.'
         if top not in told['folders'] and not any(file.parent.iterdir()): file.parent.rmdir()
+    shutil.rmtree(undo_folder(copy)/'dropped', ignore_errors=True)
     shutil.rmtree(undo_folder(copy))
-    rows = [(path, row['sha256']) for path, row in told['files'].items()]
+    rows = [(printable(path), row['sha256']) for path, row in told['files'].items()]
     return pd.DataFrame(rows, columns=['path', 'sha256'])

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['NO_CLASSES', 'is_plain', 'own_words', 'is_wrapper', 'unwrap', 'split_folders', 'inner_splits', 'image_row',
-           'class_rows', 'bare_rows', 'find_parts', 'from_folder']
+           'class_rows', 'bare_rows', 'split_by_names', 'warn_of_inner', 'find_parts', 'from_folder']
 
 # %% ../../nbs/2_sets/05_folders.ipynb #56c5f260
 import re
+from pathlib import PurePath
 
 from .splits import PLAIN_WORDS, SPLIT_WORDS, name_words, parse_split
-from .intake import scan_folder
+from .intake import scan_folder, shorten
 from .columns import from_rows
 
 # %% ../../nbs/2_sets/05_folders.ipynb #40976bc3
@@ -112,6 +113,30 @@ def bare_rows(
     intake.assume('classes from', 'the first word of the file names, as in cat.1.png')
     return [image_row(file, split, intake, label=name[1]) for file, name in zip(files, named)]
 
+# %% ../../nbs/2_sets/05_folders.ipynb #4d31a70c
+def split_by_names(
+    rows,   # list of rows for `from_rows`, of a set that no folder divides; changed
+    intake, # Intake
+):          # -> the same list
+    """Set the splits that file names say, as train_1.png, when each says one and not all the same."""
+    said = [parse_split(PurePath(row['id']).stem) for row in rows]
+    if len(set(said)) < 2 or None in said: return rows
+    intake.assume('splits', 'the words train, test or the like in the names of the files')
+    for row, split in zip(rows, said): row['split'] = split
+    return rows
+
+def warn_of_inner(
+    folders, # list of Folder, the class folders of all splits
+    intake,  # Intake, which knows whether splits were found
+):           # -> None
+    """Say that folders within classes are no classes, and that folders alike may be splits."""
+    inner = [{below.name for below in folder.folders if not is_plain(below.name)} for folder in folders]
+    below, names = sorted(set().union(*inner)), ', '.join(folder.name for folder in folders[:4])
+    if not below or inner_splits(folders): return
+    intake.assume('folders within classes', f'are no classes of their own: {shorten(below)}')
+    if 'splits' in intake.assumed or not 1 < len(folders) < 5 or not set.intersection(*inner): return
+    intake.warn(f'classes or splits? {names} hold folders of the same names; call splits train and test')
+
 # %% ../../nbs/2_sets/05_folders.ipynb #b6afc0a3
 def find_parts(
     top,    # Folder of the set
@@ -148,6 +173,7 @@ def from_folder(
     for empty in (folder for _, part in parts for folder in part.empty):
         intake.warn(f'the class {empty.name!r} holds no image')
     bare = [row for split, part in parts for row in bare_rows(part.images, split, intake)]
+    warn_of_inner([folder for _, part in parts for folder in part.folders], intake)
     has_classes = bool(rows) or any(part.empty for _, part in parts)
     if has_classes or len({'label' in row for row in bare}) > 1:
         for row in (row for row in bare if has_classes or 'label' not in row):
@@ -157,4 +183,5 @@ def from_folder(
     expected = 'expected one folder a class with files ending in .png, .jpg or the like, or such files alone'
     if not rows + bare: raise ValueError(f'{base} holds no image: {expected}')
     if rows: intake.assume('classes from', 'the names of folders')
-    return from_rows(rows + bare)
+    divided = any(what.startswith('splits') for what in intake.assumed)
+    return from_rows(rows + bare if divided else split_by_names(rows + bare, intake))

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NO_PICTURES', 'CAMERA_SUFFIXES', 'IMAGE_SUFFIXES', 'LEFTOVERS', 'is_picture', 'is_leftover', 'Intake', 'Folder',
-           'scan_folder', 'ImageFinder', 'used_files', 'count_reasons', 'reconcile', 'shorten', 'write_account',
-           'assumptions']
+           'why_unreadable', 'scan_folder', 'ImageFinder', 'used_files', 'count_reasons', 'reconcile', 'shorten',
+           'count_endings', 'write_account', 'assumptions']
 
 # %% ../../nbs/2_sets/03_intake.ipynb #1a477cc1
 import mimetypes
@@ -20,6 +20,7 @@ import pandas as pd
 from fastcore.basics import patch
 from PIL import Image
 
+from ..core.files import printable
 from .splits import PLAIN_WORDS, name_words, path_split
 
 # %% ../../nbs/2_sets/03_intake.ipynb #db49f661
@@ -62,6 +63,7 @@ class Intake:
     n_rows: int = 0                              # rows seen, of a set whose images are no files
     reasons: dict = field(default_factory=dict)  # Path of an image file -> why it is left out
     leftovers: Counter = field(default_factory=Counter) # name of what a system left behind -> how often
+    others: set = field(default_factory=set)     # Paths of files that are no pictures
 
     def leave_out(self,
         file,       # where the row is from
@@ -70,15 +72,8 @@ class Intake:
         image=None, # Path of its image file, where that is there
     ):
         """Write down a row that is left out."""
-        self.problems.append(dict(file=str(file), row=row, problem=problem))
+        self.problems.append(dict(file=printable(file), row=row, problem=problem))
         if image is not None: self.reasons[image] = problem
-
-    def place(self,
-        path, # below the root
-    ):        # -> text
-        """A path as people say it, from the folder of the set."""
-        path = Path(path)
-        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
 
 # %% ../../nbs/2_sets/03_intake.ipynb #a67accd4
 @patch
@@ -96,6 +91,14 @@ def warn(self:Intake,
     """Write down what a person should look at, once."""
     if line not in self.warnings: self.warnings.append(line)
 
+@patch
+def place(self:Intake,
+    path, # below the root
+):        # -> text
+    """A path as people say it, from the folder of the set."""
+    path = Path(path)
+    return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
+
 # %% ../../nbs/2_sets/03_intake.ipynb #08766b82
 class Folder(NamedTuple):
     """A folder that holds images, at any depth."""
@@ -111,9 +114,20 @@ class Folder(NamedTuple):
     def all_images(self): return self.images + [path for folder in self.folders for path in folder.all_images]
 
 # %% ../../nbs/2_sets/03_intake.ipynb #dcc31c75
+def why_unreadable(
+    path, # of a file, or of a link to none
+):        # -> text; empty for a file that can be opened
+    """What keeps a file from being read, whatever is in it."""
+    try: str(path).encode()
+    except UnicodeEncodeError: return 'its name is not in UTF-8: rename it'
+    if path.is_symlink() and not path.exists(): return 'a link that leads nowhere'
+    if not path.is_file(): return 'a pipe, socket or device'
+    return '' if os.access(path, os.R_OK) else 'nobody gave you the right to read it'
+
+# %% ../../nbs/2_sets/03_intake.ipynb #90b7e1d5
 def scan_folder(
     path,      # of a folder
-    intake,    # Intake, which gets the images, the leftovers and the dead links
+    intake,    # Intake, which gets the images, the leftovers, and what can't be read
     above=(),  # real paths of the folders of the set above it
 ):             # -> Folder
     """Find every image in a folder."""
@@ -121,16 +135,19 @@ def scan_folder(
     names = sorted(os.listdir(path))
     intake.leftovers.update(filter(is_leftover, names))
     for entry in (path/name for name in names if not is_leftover(name)):
-        if entry.is_dir():
+        if os.path.isdir(entry):
             if len(above) >= intake.depth or os.path.realpath(entry) in (*above, real): continue
+            if not os.access(entry, os.R_OK | os.X_OK):
+                intake.warn(f'you may not read the folder {intake.place(entry)!r}: nothing in it is seen')
+                continue
             inner = scan_folder(entry, intake, (*above, real))
             if inner.folders or inner.images: folders.append(inner)
             elif not any(entry.iterdir()): empty.append(entry)
-        elif entry.is_symlink() and not entry.exists():
+        elif problem := why_unreadable(entry):
             if entry.suffix.lower() in IMAGE_SUFFIXES and entry not in intake.seen:
                 intake.seen.add(entry)
-                intake.leave_out(entry, None, 'a link that leads nowhere', entry)
-        elif is_picture(entry): images.append(entry)
+                intake.leave_out(entry, None, problem, entry)
+        else: (images.append if is_picture(entry) else intake.others.add)(entry)
     intake.seen.update(images)
     return Folder(path, folders, images, empty)
 
@@ -236,6 +253,15 @@ def shorten(
     """A list in a line."""
     return ', '.join(names[:10]) + (f' and {len(names) - 10} more' if len(names) > 10 else '')
 
+def count_endings(
+    files, # list of Paths
+):         # -> text: their names where they are few, else how many have which ending
+    """Many files in a line."""
+    if len(files) < 5: return ', '.join(file.name for file in files)
+    counts = Counter(file.suffix.lower() or 'no ending' for file in files)
+    return shorten([f'{n:,} {suffix}' for suffix, n in counts.most_common()])
+
+# %% ../../nbs/2_sets/03_intake.ipynb #c8e05f47
 def write_account(
     images, # DatasetDict
     intake, # Intake
@@ -248,8 +274,8 @@ def write_account(
     lines['classes'] = f'{feature.num_classes}: {shorten(feature.names)}' if feature else 'none'
     names, n_leftovers = shorten(sorted(intake.leftovers)), sum(intake.leftovers.values())
     if n_leftovers: lines['passed over'] = f'{n_leftovers} leftovers of systems: {names}'
-    warnings = [f'warning: {line}' for line in intake.warnings]
-    return '\n'.join([*(f'{what}: {how}' for what, how in lines.items()), *warnings])
+    whole = [*(f'{what}: {how}' for what, how in lines.items()), *(f'warning: {w}' for w in intake.warnings)]
+    return '\n'.join(' '.join(printable(line).splitlines()) for line in whole)
 
 def assumptions(
     images, # DatasetDict from `load`

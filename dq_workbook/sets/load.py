@@ -16,7 +16,7 @@ from ..core.registry import check_choice
 from .images import without_decoding
 from .dataset import replace_column, replace_rows
 from .splits import ensure_test_split, subsample
-from .intake import shorten, write_account
+from .intake import count_endings, write_account
 from .columns import warn_of_classes
 from .sources import FORMATS, local_datasets, locate
 
@@ -95,8 +95,9 @@ def read_source(
         intake.warn(f"no split is called train: {' and '.join(images)} must give the training images")
     if source.root:
         data = {suffix for entry in FORMATS.values() for suffix in entry.suffixes}
-        others = [p.name for p in sorted(source.root.iterdir()) if p.suffix in data and p not in source.files]
-        if others and source.depth: intake.assume('not read', shorten(others))
+        beside = {path for path in source.root.iterdir() if path.suffix in data and path.is_file()}
+        others = sorted((beside | intake.others) - {*source.files, source.root/'classes.txt'})
+        if others and source.depth: intake.assume('not read', count_endings(others))
     if 'label' in next(iter(images.values())).features: warn_of_classes(images, intake)
     images = ensure_unique_ids(ensure_test_split(images))
     images['train'].info.description = write_account(images, intake)

@@ -18,8 +18,6 @@ from typing import NamedTuple
 import datasets
 import numpy as np
 from PIL import Image
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from ..core.registry import Registry, check_choice
 from ..core.text_tables import JSON_LINES
@@ -42,6 +40,8 @@ def enlarge_digit(
 
 def digits(): # -> DatasetDict: train 1,437 and test 360 images, 32 x 32 RGB
     """scikit-learn's handwritten digits."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
     source, names = load_digits(), datasets.ClassLabel(names=[str(k) for k in range(10)])
     features = datasets.Features(id=datasets.Value('string'), image=datasets.Image(), label=names)
     numbers, splits = np.arange(len(source.images)), {}

@@ -15,7 +15,6 @@ import unicodedata
 import datasets
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from ..stats.persistence import join_rows
 from .images import image_bytes
@@ -104,6 +103,7 @@ def draw_test_rows(
     seed=TEST_SEED, # of the draw
 ):                  # -> (two int arrays of row numbers: four fifths to train on, one to test on; text: how)
     """Draw a test set by group where there are several, else by class; one row stays one."""
+    from sklearn.model_selection import GroupShuffleSplit, train_test_split
     numbers, column = np.arange(len(rows)), group_column(rows)
     if len(numbers) < 2: return numbers, numbers[:0], ''
     copies, how = equal_files(rows), f'a seeded fifth of the training images (seed {seed})'
@@ -142,6 +142,7 @@ def subsample(
     seed,   # of the choice
 ):          # -> DatasetDict with a smaller `train`
     """Draw a seeded part of the training split by class, in the old order."""
+    from sklearn.model_selection import train_test_split
     train = images['train']
     if not limit or limit >= len(train): return images
     chosen, _ = train_test_split(
