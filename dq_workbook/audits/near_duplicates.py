@@ -190,6 +190,7 @@ def compare_turned(
     plain = match_pairs(thumbs, table[['one', 'two']].to_numpy(), -1).evidence.to_numpy()
     return table[log_closeness(table.evidence) - log_closeness(plain) >= GROUP_GAP]
 
+# %% ../../nbs/4_audits/05_near_duplicates.ipynb #a7d20007
 def add_turned(
     pairs,   # int array [m, 2] of rows, the lower first
     matches, # DataFrame evidence, agreement of these
@@ -202,7 +203,6 @@ def add_turned(
     best = both.sort_values(['one', 'two'], ignore_index=True)
     return best[['one', 'two']].to_numpy(), best.drop(columns=['one', 'two'])
 
-# %% ../../nbs/4_audits/05_near_duplicates.ipynb #a7d20006
 def changes_class(
     table, # `image_stats` of readable images
     pairs, # int array [m, 2] of rows
