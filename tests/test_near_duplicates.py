@@ -13,7 +13,8 @@ from dq_workbook.audits import near_duplicates
 from dq_workbook.audits.auditors import audit
 from dq_workbook.faults.plant import plant_alterations
 
-FEATURES = Features(id=Value('string'), image=ImageFeature(), label=ClassLabel(names=['picture']))
+TURNS = [way for way in Image.Transpose if way != Image.Transpose.FLIP_LEFT_RIGHT]
+FEATURES = Features(id=Value('string'), image=ImageFeature(), label=ClassLabel(names=['picture', 'other']))
 PAIRS = ['exact_duplicate', 'near_duplicate', 'same_scene']
 
 
@@ -32,11 +33,11 @@ def pictures(n, seed=0):
         yield picture
 
 
-def make_set(rows):
+def make_set(rows, labels=None):
     """A training set of (id, picture)."""
     ids, images = zip(*rows)
     raw = [encode_image(picture, 'PNG') for picture in images]
-    columns = dict(id=list(ids), image=raw, label=[0] * len(ids))
+    columns = dict(id=list(ids), image=raw, label=labels or [0] * len(ids))
     return DatasetDict(train=from_columns(columns, FEATURES))
 
 
@@ -53,6 +54,7 @@ def test_however_many_pictures_stand_five_times_all_copies_are_found(n_groups):
     photos = list(pictures(300))
     rows = [(f'photo-{k}', picture) for k, picture in enumerate(photos)]
     rows += [(f'mirror-{k}', ImageOps.mirror(photos[k])) for k in range(30)]
+    rows += [(f'turned-{k}', photos[k].transpose(TURNS[k % 6])) for k in range(30, 60)]
     rows += [(f'again{j}-{k}', ImageEnhance.Brightness(photos[k]).enhance(1 + 0.03 * (j + 1)))
              for k in range(300 - n_groups, 300) for j in range(4)]
     pairs = flagged(make_set(rows))
@@ -91,6 +93,16 @@ def test_a_small_set_with_copies_is_not_flagged_empty(seed):
     pairs = flagged(make_set(rows + [(f'{how}-0', picture) for how, picture in copies.items()]))
     assert len(pairs) and all(source(a) == source(b) == '0' for a, b in zip(pairs.id, pairs.other))
     assert {'mirror-0', 'small-0'} <= {*pairs.id, *pairs.other}
+
+
+def test_a_turned_picture_of_another_class_is_left_to_people():
+    photos = list(pictures(16))
+    rows = [(f'photo-{k}', picture) for k, picture in enumerate(photos)]
+    turned = [*rows, ('turned-0', photos[0].transpose(TURNS[0]))]
+    for label in (0, 1):
+        found = audit(make_set(turned, [0] * 16 + [label]), kinds=['near_duplicate'])
+        pair = found[found.id == 'turned-0'].iloc[0]
+        assert pair.other == 'photo-0' and pair.flagged == (label == 0) and pair.score > 0.4
 
 
 def test_sets_of_one_or_two_or_of_equal_pictures_are_audited():

@@ -15,7 +15,7 @@ from ..sets.images import image_bytes
 from ..faults.kinds import kind_names
 from .neighbors import (
     build_index, mirrored_thumb_vectors, nearest_neighbors, neighbor_pairs, scene_pairs, scene_reach,
-    search_neighbors, thumb_vectors)
+    search_neighbors, thumb_vectors, turned_pairs)
 from .near_duplicates import near_duplicate_findings
 from .quality import corrupt_findings, quality_findings
 from .outliers import outlier_findings
@@ -38,7 +38,8 @@ def all_pair_findings(
     mirrored = search_neighbors(index, thumbs, N_MIRRORED, mirrored_thumb_vectors)
     candidates = map(neighbor_pairs, (near[:, :N_NEIGHBORS], alike[:, :N_NEIGHBORS], mirrored))
     scenes = scene_pairs(thumbs, vectors, near, alike)
-    return near_duplicate_findings(good, thumbs, vectors, np.concatenate([*candidates]), scenes)
+    pairs, turned = np.concatenate([*candidates]), turned_pairs(thumbs)
+    return near_duplicate_findings(good, thumbs, vectors, pairs, turned, scenes)
 
 # %% ../../nbs/4_audits/11_findings.ipynb #debf8003
 def needs_embedding(

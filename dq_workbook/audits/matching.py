@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from ..core.parallel import map_threads
+from .neighbors import pick_views
 from .alignment import (
     ALIGN_SIDE, coarse_match, find_window, gradients, initial_alignment, refine_alignment, to_grey, warp)
 
@@ -164,12 +165,13 @@ def thumb_tensor(
 @torch.inference_mode()
 def match_batch(
     thumbs,    # uint8 array [n, 32, 32, 3]
-    pairs,     # int array [m, 2]
+    pairs,     # int array [m, 2] of rows, the second perhaps views as in `pick_views`
     min_match, # float array [m], coarse match from which a pair is aligned
 ):             # -> float32 array [m, 3 + 8]: coarse match, mirrored, unaligned score, MATCH_COLUMNS
     """Compare a batch of pairs; NaN where a pair wasn't worth a comparison."""
     firsts, index = np.unique(pairs[:, 0], return_inverse=True) # each first picture is prepared once
-    a, b, index = thumb_tensor(thumbs[firsts]), thumb_tensor(thumbs[pairs[:, 1]]), torch.from_numpy(index)
+    a, b = thumb_tensor(thumbs[firsts]), thumb_tensor(pick_views(thumbs, pairs[:, 1]))
+    index = torch.from_numpy(index)
     first, mirrored = coarse_match(a, b, index)
     b = torch.where(mirrored[:, None, None, None], b.flip(3), b)
     table = torch.full((len(pairs), 3 + len(MATCH_COLUMNS)), torch.nan)
@@ -201,7 +203,7 @@ def match_batches(
 # %% ../../nbs/4_audits/04_matching.ipynb #b0c0933a
 def match_pairs(
     thumbs, # uint8 array [n, 32, 32, 3]
-    pairs,  # int array [m, 2] of rows
+    pairs,  # int array [m, 2] of rows, the second perhaps views as in `pick_views`
     min_match=MIN_FIRST_MATCH, # coarse match from which a pair is aligned; a number, or a float array [m]
 ):          # -> DataFrame, one row a pair
     """How surely two images show the same picture.

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['COMPARE_ALL_UP_TO', 'N_COMPARED', 'EMBEDDING_WEIGHT', 'PAIRS_AT_ONCE', 'THREAD_PARTS', 'MIN_EVIDENCE', 'N_RIVALS',
-           'MAX_SEARCH', 'GROUP_GAP', 'SMALL_SET', 'SCORE_WIDTH', 'REVIEW_FDR', 'FDRS', 'FEW_IMAGES', 'ALIKE',
-           'pair_findings', 'block_similarity', 'quick_similarity', 'rank_of_image', 'compare_pairs', 'rival_pairs',
-           'standing_gaps', 'judge_gaps', 'compare_different', 'compare_with_rivals', 'add_scenes', 'count_pairs',
-           'near_duplicate_findings']
+           'MAX_SEARCH', 'GROUP_GAP', 'SMALL_SET', 'SCORE_WIDTH', 'REVIEW_FDR', 'FDRS', 'FEW_IMAGES', 'HELD_BACK',
+           'ALIKE', 'pair_findings', 'block_similarity', 'quick_similarity', 'rank_of_image', 'compare_pairs',
+           'rival_pairs', 'standing_gaps', 'judge_gaps', 'compare_turned', 'add_turned', 'changes_class',
+           'compare_different', 'compare_with_rivals', 'add_scenes', 'count_pairs', 'near_duplicate_findings']
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #71df0d5a
 import os
@@ -16,13 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 
-from ..stats.persistence import (
-    decoy_check, decoy_tail, expected_false, gap_threshold, join_rows, outside_spacings, pair_gaps)
+from dq_workbook.stats.persistence import (
+    decoy_check, decoy_tail, expected_false, gap_threshold, join_rows, log_closeness, outside_spacings,
+    pair_gaps)
 from ..stats.scores import to_score
-from .neighbors import (
-    as_float32, build_index, exact_pairs, mirrored_thumb_vectors, query_neighbors, row_dots, thumb_vectors)
-from .matching import (
-    COPY_AGREEMENT, MIN_FIRST_MATCH, agreement, match_crops, match_pairs)
+from dq_workbook.audits.neighbors import (
+    MIN_TURNED, as_float32, build_index, exact_pairs, mirrored_thumb_vectors, query_neighbors, row_dots,
+    thumb_vectors)
+from .matching import COPY_AGREEMENT, MIN_FIRST_MATCH, agreement, match_crops, match_pairs
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #6a2f38ef
 def pair_findings(
@@ -146,6 +147,7 @@ SCORE_WIDTH = 0.25 # change of the gap that takes a score from 0.5 to 0.73
 REVIEW_FDR  = 0.5  # share of false ones up to which pairs are worth a person's look
 FDRS        = 0.05, 0.1 # wanted shares of false ones; the second in few images, where none passes the first
 FEW_IMAGES  = 100  # in which a single copy can hardly stand out
+HELD_BACK   = 0.49 # score of turned pairs at most that are left to people
 ALIKE       = 0.9  # evidence of pairs that match as copies do, though their rivals match as well
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #c953e91b
@@ -160,20 +162,54 @@ def standing_gaps(
 def judge_gaps(
     matches,  # DataFrame evidence, gap
     pairs,    # int array [m, 2] of rows
-    exact,    # bool array [m], pairs of equal pixels
+    asked,    # bool array [m], pairs on which the threshold decides
     n_images, # rows
 ):            # -> dict: fdr (wanted), threshold, review_threshold, by_chance, decoy_check
     """How far a pair has to stand apart."""
     evidence, gaps = matches.evidence.to_numpy(), matches.gap.to_numpy()
     spacings = outside_spacings(evidence, pairs, join_rows(pairs[gaps >= GROUP_GAP], n_images))
     tail = decoy_tail(spacings[:, 1])
-    ask = lambda fdr: gap_threshold(gaps[~exact], pairs[~exact], n_images, tail, fdr)
+    ask = lambda fdr: gap_threshold(gaps[asked], pairs[asked], n_images, tail, fdr)
     tried = FDRS if n_images < FEW_IMAGES else FDRS[:1]
-    fdr = next((fdr for fdr in tried if (gaps[~exact] >= ask(fdr)).any()), FDRS[0])
+    fdr = next((fdr for fdr in tried if (gaps[asked] >= ask(fdr)).any()), FDRS[0])
     threshold, review = ask(fdr), ask(REVIEW_FDR)
     by_chance = min(expected_false(threshold, n_images, tail), n_images)
     return dict(fdr=fdr, threshold=threshold, review_threshold=review, by_chance=float(by_chance),
                 decoy_check=decoy_check(spacings))
+
+# %% ../../nbs/4_audits/05_near_duplicates.ipynb #a7d20001
+def compare_turned(
+    thumbs, # uint8 array [n, 32, 32, 3]
+    turned, # int array [k, 2] from `turned_pairs`
+):          # -> DataFrame one, two (rows), evidence, agreement of those that a turn explains
+    """What the pixels say of turned candidates."""
+    matches = match_pairs(thumbs, turned, MIN_TURNED)
+    rows = dict(one=turned[:, 0], two=turned[:, 1] % len(thumbs))
+    table = matches[['evidence']].assign(agreement=agreement(matches), **rows)
+    table = table[(table.evidence >= MIN_EVIDENCE) & (table.agreement >= COPY_AGREEMENT)]
+    plain = match_pairs(thumbs, table[['one', 'two']].to_numpy(), -1).evidence.to_numpy()
+    return table[log_closeness(table.evidence) - log_closeness(plain) >= GROUP_GAP]
+
+# %% ../../nbs/4_audits/05_near_duplicates.ipynb #a7d20007
+def add_turned(
+    pairs,   # int array [m, 2] of rows, the lower first
+    matches, # DataFrame evidence, agreement of these
+    turned,  # DataFrame from `compare_turned`
+):           # -> (int array [l, 2] of rows, each pair once; DataFrame evidence, agreement, turned)
+    """All pairs, and of each the view with the most evidence."""
+    upright = matches.assign(one=pairs[:, 0], two=pairs[:, 1], turned=False)
+    both = pd.concat([upright, turned.assign(turned=True)])
+    both = both.sort_values('evidence', ascending=False, kind='stable').drop_duplicates(['one', 'two'])
+    best = both.sort_values(['one', 'two'], ignore_index=True)
+    return best[['one', 'two']].to_numpy(), best.drop(columns=['one', 'two'])
+
+def changes_class(
+    table, # `image_stats` of readable images
+    pairs, # int array [m, 2] of rows
+):         # -> bool array [m]; False where a label is missing
+    """Whether the two pictures are of different classes."""
+    one, two = table.label.to_numpy()[pairs.T]
+    return (one != two) & (one >= 0) & (two >= 0)
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #f4bc8b57
 def compare_different(
@@ -192,15 +228,18 @@ def compare_with_rivals(
     thumbs,  # uint8 array [n, 32, 32, 3]
     vectors, # array [n, d] of embeddings, rows of length one
     pairs,   # int array [m, 2] of rows
+    turned,  # int array [k, 2] from `turned_pairs`
     sha,     # array [n], hashes of pixels
-):           # -> (int array [k, 2] of rows, pairs and those of rivals; DataFrame evidence, agreement, gap)
+):           # -> (int array [l, 2] of rows, rivals too; DataFrame evidence, agreement, turned, gap)
     """Compare the candidates, and images that know only their copies with rivals, too."""
     matches = compare_different(thumbs, vectors, pairs, sha)
+    pairs, matches = add_turned(pairs, matches, compare_turned(thumbs, turned))
     gaps = standing_gaps(matches.evidence.to_numpy(), pairs, len(thumbs))
     rivals = rival_pairs(thumbs, vectors, pairs, join_rows(pairs[gaps >= GROUP_GAP], len(thumbs)))
     if not len(rivals): return pairs, matches.assign(gap=gaps)
     pairs = np.concatenate([pairs, rivals])
-    matches = pd.concat([matches, compare_different(thumbs, vectors, rivals, sha)], ignore_index=True)
+    more = compare_different(thumbs, vectors, rivals, sha).assign(turned=False)
+    matches = pd.concat([matches, more], ignore_index=True)
     return pairs, matches.assign(gap=standing_gaps(matches.evidence.to_numpy(), pairs, len(thumbs)))
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #6676f979
@@ -231,6 +270,7 @@ def near_duplicate_findings(
     thumbs,     # uint8 array [n, 32, 32, 3], their thumbnails
     vectors,    # array [n, d] of their embeddings, rows of length one
     candidates, # int array [m, 2] of pairs of rows
+    turned,     # int array [k, 2] from `turned_pairs`
     scenes,     # DataFrame from `scene_pairs`
 ):              # -> DataFrame id, kind, score, flagged, other, relation
     """Duplicates, scenes, leaks and label conflicts among the candidates and the images with equal pixels.
@@ -241,11 +281,13 @@ def near_duplicate_findings(
     """
     sha = table.sha.to_numpy()
     pairs = np.unique(np.sort(np.concatenate([exact_pairs(table), candidates]), axis=1), axis=0)
-    pairs, matches = compare_with_rivals(thumbs, vectors, pairs, sha)
+    pairs, matches = compare_with_rivals(thumbs, vectors, pairs, turned, sha)
     exact = sha[pairs[:, 0]] == sha[pairs[:, 1]]
-    told, gaps = judge_gaps(matches, pairs, exact, len(table)), matches.gap.to_numpy()
+    held_back = matches.turned.to_numpy() & changes_class(table, pairs)
+    told, gaps = judge_gaps(matches, pairs, ~exact & ~held_back, len(table)), matches.gap.to_numpy()
     scores = np.where(exact, 1, to_score(gaps, told['threshold'], SCORE_WIDTH))
-    flagged = exact | (gaps >= told['threshold'])
+    scores[held_back] = scores[held_back].clip(max=HELD_BACK)
+    flagged = exact | ((gaps >= told['threshold']) & ~held_back)
     verdicts = pd.DataFrame(dict(one=pairs[:, 0], two=pairs[:, 1], score=scores, flagged=flagged,
                                  copy=matches.agreement >= COPY_AGREEMENT))
     all_verdicts = add_scenes(verdicts, scenes)
