@@ -275,9 +275,8 @@ def near_duplicate_findings(
 ):              # -> DataFrame id, kind, score, flagged, other, relation
     """Duplicates, scenes, leaks and label conflicts among the candidates and the images with equal pixels.
 
-    attrs['near_duplicates'] holds the number of pairs, the threshold, how many are flagged, doubtful (worth a
-    person's look), alike (they match as copies do, and so do their rivals) and in a scene, how many images
-    chance is expected to flag, and the check of the decoys.
+    attrs['near_duplicates'] holds what `judge_gaps` tells, the number of pairs, and how many are flagged,
+    doubtful (worth a look), alike (they match as copies do, and so do their rivals) and in a scene.
     """
     sha = table.sha.to_numpy()
     pairs = np.unique(np.sort(np.concatenate([exact_pairs(table), candidates]), axis=1), axis=0)
@@ -285,15 +284,13 @@ def near_duplicate_findings(
     exact = sha[pairs[:, 0]] == sha[pairs[:, 1]]
     held_back = matches.turned.to_numpy() & changes_class(table, pairs)
     told, gaps = judge_gaps(matches, pairs, ~exact & ~held_back, len(table)), matches.gap.to_numpy()
-    scores = np.where(exact, 1, to_score(gaps, told['threshold'], SCORE_WIDTH))
-    scores[held_back] = scores[held_back].clip(max=HELD_BACK)
+    limit = np.where(held_back, HELD_BACK, 1)
+    scores = np.where(exact, 1, np.minimum(to_score(gaps, told['threshold'], SCORE_WIDTH), limit))
     flagged = exact | ((gaps >= told['threshold']) & ~held_back)
-    verdicts = pd.DataFrame(dict(one=pairs[:, 0], two=pairs[:, 1], score=scores, flagged=flagged,
-                                 copy=matches.agreement >= COPY_AGREEMENT))
-    all_verdicts = add_scenes(verdicts, scenes)
+    verdicts = dict(one=pairs[:, 0], two=pairs[:, 1], score=scores, flagged=flagged)
+    all_verdicts = add_scenes(pd.DataFrame(verdicts | dict(copy=matches.agreement >= COPY_AGREEMENT)), scenes)
     found = pair_findings(table, all_verdicts[['one', 'two']].to_numpy(), *(
         all_verdicts[column].to_numpy() for column in ('score', 'flagged', 'copy')))
-    n_scenes = int(all_verdicts.flagged.sum() - flagged.sum())
-    counts = count_pairs(matches, flagged, told['review_threshold']) | dict(scenes=n_scenes)
-    found.attrs['near_duplicates'] = counts | told
+    told['scenes'] = int(all_verdicts.flagged.sum() - flagged.sum())
+    found.attrs['near_duplicates'] = count_pairs(matches, flagged, told['review_threshold']) | told
     return found
