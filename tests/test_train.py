@@ -180,14 +180,16 @@ TUNED = [name for name, settings in BUDGETS.items() if settings['tuned_for']]
 @pytest.mark.parametrize('budget', TUNED)
 def test_a_rate_is_the_best_of_those_that_were_tried_and_none_of_the_outermost(budget):
     tried = pd.read_csv(ROOT/'docs'/'results'/'learning_rates.csv').query('budget == @budget')
-    assert tried.model.unique() == [BUDGETS[budget]['tuned_for']] and set(tried.dataset) <= {'cifar10'}
-    by_rate = tried.pivot(index='peak_lr', columns='seed', values='accuracy')
-    assert by_rate.shape[1] >= 3 and by_rate.notna().all(axis=None), 'every rate with each of three seeds'
-    means, known = by_rate.mean(axis=1), tried.groupby('peak_lr').on_train.mean()
-    if budget == 'memorise': means = means.where(known >= 0.95)
-    best = means.idxmax()
-    assert min(by_rate.index) < best < max(by_rate.index)
-    assert tuned_rate('speednet', budget) == best and tuned_rate(DEFAULT_MODEL, budget) is None
+    tried = tried[~tried.labels.str.contains('planted')] # beside it: what the rate does to planted labels
+    assert tried.model.unique() == [BUDGETS[budget]['tuned_for']] and set(tried.dataset) <= {'cifar10', 'digits'}
+    for _, part in tried.groupby('dataset'):
+        by_rate = part.pivot(index='peak_lr', columns='seed', values='accuracy')
+        assert by_rate.shape[1] >= 3 and by_rate.notna().all(axis=None), 'every rate with each of three seeds'
+        means, known = by_rate.mean(axis=1), part.groupby('peak_lr').on_train.mean()
+        if budget == 'memorise': means = means.where(known >= 0.95)
+        best = means.idxmax()
+        assert min(by_rate.index) < best < max(by_rate.index)
+        assert tuned_rate('speednet', budget) == best and tuned_rate(DEFAULT_MODEL, budget) is None
 
 
 def test_an_order_over_ids_survives_the_loss_of_a_row():
