@@ -24,7 +24,8 @@ def set_effects(
     """
     twice = effects.dataset[effects.dataset.duplicated()]
     if len(twice): raise ValueError(f'{twice.iloc[0]!r} has two effects: name one contrast, slice and metric')
-    found = effects[['dataset', 'diff', 'low', 'high']].dropna()
+    figures = ['diff', 'low', 'high']
+    found = effects[['dataset', *figures]].dropna().astype(dict.fromkeys(figures, float))
     found = found.assign(error=(found.high - found.low) / 2 / stats.norm.isf(0.025))
     return found[['dataset', 'diff', 'error']].reset_index(drop=True)
 
