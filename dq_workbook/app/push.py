@@ -17,6 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import validate_repo_id
 
 from ..repairs.folder_copy import file_digest
+from .release import read_sums
 
 # %% ../../nbs/9_app/03_push.ipynb #7023dd35
 def release_files(
@@ -28,7 +29,7 @@ def release_files(
     """
     folder = Path(folder)
     if not (folder/'SHA256SUMS').is_file(): raise ValueError(f'{folder} is no release: SHA256SUMS is missing')
-    sums = dict(line.split('  ', 1)[::-1] for line in (folder/'SHA256SUMS').read_text().splitlines())
+    sums = read_sums(folder)
     missing = [file for file in sums if not (folder/file).is_file()]
     changed = [file for file in sums if file not in missing and file_digest(folder/file) != sums[file]]
     for names, what in ((missing, 'is missing'), (changed, 'is not as it was when the release was built')):

@@ -19,6 +19,7 @@ from ..core.tables import read_table
 from ..repairs.folder_copy import file_digest
 from ..repairs.recipes import apply
 from ..sets.checksums import image_checksums
+from .release import read_sums
 
 # %% ../../nbs/9_app/15_release_check.ipynb #e15a0006
 RELEASE_CHECKS = Registry('check of a release') # name -> function (folder, original) -> text
@@ -66,7 +67,7 @@ def check_sums(
     original, # DatasetDict that it was made from
 ):            # -> text
     """Every file but the list itself is what SHA256SUMS says."""
-    told = dict(line.split('  ', 1)[::-1] for line in (folder/'SHA256SUMS').read_text().splitlines())
+    told = read_sums(folder)
     there = {p.relative_to(folder).as_posix(): p for p in folder.rglob('*') if p.is_file()}
     there.pop('SHA256SUMS')
     same = lambda name: name in there and told.get(name) == file_digest(there[name])

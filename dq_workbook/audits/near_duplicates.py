@@ -16,13 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 
-from dq_workbook.stats.persistence import (
-    decoy_check, decoy_tail, expected_false, gap_threshold, join_rows, log_closeness, outside_spacings,
-    pair_gaps)
+from ..stats.persistence import (
+    decoy_check, decoy_tail, expected_false, gap_threshold,
+    join_rows, log_closeness, outside_spacings, pair_gaps)
 from ..stats.scores import to_score
-from dq_workbook.audits.neighbors import (
-    MIN_TURNED, as_float32, build_index, exact_pairs, mirrored_thumb_vectors, query_neighbors, row_dots,
-    thumb_vectors)
+from .neighbors import (
+    MIN_TURNED, as_float32, build_index, exact_pairs,
+    mirrored_thumb_vectors, query_neighbors, row_dots, thumb_vectors)
 from .matching import COPY_AGREEMENT, MIN_FIRST_MATCH, agreement, match_crops, match_pairs
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #6a2f38ef

@@ -13,6 +13,7 @@ import pandas as pd
 from ..core.registry import check_choice
 from ..core.project import project_root
 from ..stats.claims import decide, judge_sets, overall
+from .pages import SET_ASIDE
 
 # %% ../../nbs/8_reports/16_claims.ipynb #4bbb0e72
 EVIDENCE_KEYS = ('table', 'where', 'least', 'most', 'margin', 'scale')
@@ -50,7 +51,7 @@ def chosen_rows(
     file = root/'docs'/'results'/f"{part['table']}.csv"
     if not file.exists(): return pd.DataFrame()
     table = pd.read_csv(file)
-    if 'status' in table: table = table[~table.status.isin(['superseded', 'dropped', 'failed'])]
+    if 'status' in table: table = table[~table.status.isin(SET_ASIDE)]
     for column, wanted in part.get('where', {}).items():
         check_choice(column, table.columns, f"column of {part['table']}.csv")
         table = table[table[column].isin(wanted if isinstance(wanted, list) else [wanted])]

@@ -31,8 +31,9 @@ def newest_runs(
 ):         # -> list of (Path of the folder, record), one for each name, by name
     """The newest run of each name, failed ones too."""
     files = sorted((root/'runs'/study).glob('*/run.json'), key=lambda p: p.stat().st_mtime)
-    found = {json.loads(p.read_text())['name']: p for p in files}
-    return [(p.parent, json.loads(p.read_text())) for _, p in sorted(found.items())]
+    records = [(p.parent, json.loads(p.read_text())) for p in files]
+    found = {record['name']: (folder, record) for folder, record in records}
+    return [found[name] for name in sorted(found)]
 
 # %% ../../nbs/8_reports/22_collect.ipynb #66ba60c5
 def main_effects(
@@ -54,12 +55,12 @@ def main_effects(
 def origin(
     folder, # of a run
     record, # content of its run.json
-):          # -> dict study, name, date, commit, machine
-    """Where and when a run was made."""
-    made = record.get('provenance', {})
+):          # -> dict study, name, date, commit, machine and GIVEN
+    """Where and when a run was made, and of what."""
+    made, given = record.get('provenance', {}), record.get('parameters', {})
     when = record.get('started') or date.fromtimestamp((folder/'run.json').stat().st_mtime).isoformat()
     return dict(study=record['study'], name=record['name'], date=when[:10], commit=made.get('commit', ''),
-                machine=made.get('arithmetic', ''))
+                machine=made.get('arithmetic', ''), **{c: given.get(c, '') for c in GIVEN})
 
 def run_rows(
     folder, # of a run
@@ -68,7 +69,6 @@ def run_rows(
     """A run as rows of the table, one an arm."""
     headline, about = record.get('headline', {}), origin(folder, record)
     about |= {c: record.get(c, '') for c in ('status', 'minutes', 'folder')}
-    about |= {c: record.get('parameters', {}).get(c, '') for c in GIVEN}
     about |= {c: headline.get(c, '') for c in FROM_HEADLINE}
     about.update(headline=headline.get('text') or record.get('error', ''))
     return [{**about, **found} for found in main_effects(folder, record)]
@@ -107,9 +107,8 @@ def collect_table(
     for folder, record in newest_runs(study, root):
         file = folder/'tables'/f'{table}.parquet'
         if record['template'] != template or record['status'] != 'done' or not file.exists(): continue
-        given = {c: record['parameters'].get(c, '') for c in GIVEN}
         found = pd.read_parquet(file)
-        about = {k: v for k, v in (origin(folder, record) | given).items() if k not in found}
+        about = {k: v for k, v in origin(folder, record).items() if k not in found}
         parts.append(found.assign(**about)[[*about, *found]])
     if not parts: raise LookupError(f'runs/{study} holds no finished run of {template} with a table {table}')
     text = pd.concat(parts, ignore_index=True).to_csv(index=False, float_format='%.5g')

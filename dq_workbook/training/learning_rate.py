@@ -65,11 +65,11 @@ def choose_learning_rate(
 ):                        # -> DataFrame peak_lr, accuracy, nll on the images held back, best first
     """Choose the peak learning rate, between two that are worse where there are such."""
     parts = {k: hold_back(images, k) for k in range(seed, seed + n_seeds)}
-    tried = try_rates(parts, folder, rates, **options)
+    order = dict(by=['accuracy', 'nll'], ascending=[False, True], ignore_index=True)
+    tried = try_rates(parts, folder, rates, **options).sort_values(**order)
     for _ in range(FURTHER):
-        tried = tried.sort_values(['accuracy', 'nll'], ascending=[False, True], ignore_index=True)
         best, low, high = tried.peak_lr[0], tried.peak_lr.min(), tried.peak_lr.max()
         if low < best < high: break
         further = try_rates(parts, folder, [best / 2 if best == low else 2 * best], **options)
-        tried = pd.concat([tried, further], ignore_index=True)
-    return tried.sort_values(['accuracy', 'nll'], ascending=[False, True], ignore_index=True)
+        tried = pd.concat([tried, further]).sort_values(**order)
+    return tried
