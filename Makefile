@@ -21,6 +21,10 @@ setup: .venv/.installed $(FASTDUP)  ## build the two environments, when missing 
 sweep: setup  ## run a grid of executed notebooks: make sweep SWEEP=cifar10
 	$(BIN)/dq sweep $(SWEEP) --jobs $(JOBS)
 
+reproduce: setup  ## does the headline of `make sweep` come again: other processor, precision, planted defects?
+	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 DQ_HOME=runs/other-processor $(BIN)/dq sweep default
+	$(BIN)/dq sweep reproduce
+
 bench-audit: setup  ## measure the auditors on known near duplicates, wrong labels, planted defects and time
 	$(BIN)/dq sweep bench-audit
 
@@ -92,4 +96,4 @@ $(FASTDUP): requirements-fastdup.txt
 	  && .venv-fastdup/bin/pip install -q --upgrade -r requirements-fastdup.txt && touch $@ \
 	  || echo 'fastdup could not be installed (it needs Python 3.11 or 3.12); the open auditor, the default, does without it, and `make fastdup` tries again'
 
-.PHONY: help setup sweep bench-audit bench-unseen bench-fingerprints bench-statistics bench-train bench-scale lint test lab paper results docs docs-site export fastdup lock clean
+.PHONY: help setup sweep reproduce bench-audit bench-unseen bench-fingerprints bench-statistics bench-train bench-scale lint test lab paper results docs docs-site export fastdup lock clean

@@ -177,14 +177,16 @@ def fit(
     dataset='',          # name of the data set, for the table
     peak_lr=None,        # peak learning rate; None is the budget's
     features=None,       # BackboneFeatures of all images, for the probe; None computes them
+    precision=None,      # BF16 or FP32; None is the budget's
 ):                       # -> predictions table; its attrs['curve'] is the list of training losses, one a step
     """Train one model on `train` under the frozen protocol and predict the test splits.
 
-    Raises ValueError for an unknown model or budget, and where nothing can be learnt: one class, two images.
+    Raises ValueError for an unknown model, budget or precision, and where nothing can be learnt: one class,
+    two images.
     """
     check_classes(images['train'])
     size, n_classes = input_size(images, BUDGETS[budget]['size']), len(class_names(images))
-    protocol = frozen_protocol(budget, model, peak_lr)
+    protocol = frozen_protocol(budget, model, peak_lr, precision)
     tests = split_tensors(images, model, size, features)
     train = tests.pop('train')
     if len(train) == 0:

@@ -47,10 +47,11 @@ def shared_fit(
     dataset='',   # name of the data set
     peak_lr=None, # peak learning rate; None is the budget's
     features=None, # BackboneFeatures; they follow from the pictures
+    precision=None, # of the fit; None is the budget's
 ):                # -> (Path of a folder in data/cache, name of the fit)
     """Where a fit is kept for all runs that ask for the same."""
     states = {name: split_state(split) for name, split in images.items() if name != 'validation'}
-    protocol = frozen_protocol(budget, model, peak_lr)
+    protocol = frozen_protocol(budget, model, peak_lr, precision)
     path = step_path(partial(fit, arm=arm, seed=seed, model=model, dataset=str(dataset)), states, protocol)
     return path.parent/'fits', path.stem
 
@@ -62,7 +63,7 @@ def fit_cell(
     seed,         # the seed
     tests,        # dict of further test splits
     shared=False, # whether other runs share the fit
-    **options,    # model, budget, dataset, peak_lr, features of `fit`
+    **options,    # model, budget, dataset, peak_lr, precision, features of `fit`
 ):                # -> None
     """Compute one cell of the grid and keep it; the predictions are written last and say it is finished."""
     own = {**(images(seed) if callable(images) else images), **tests}
@@ -97,7 +98,7 @@ def fit_grid(
     folder,     # where finished fits are kept; must belong to these arms alone
     tests=None, # dict: name -> further test split for every arm, as those of `add_corrupted_splits`
     jobs=None,  # fits at a time; None is as many as `n_parallel_fits` says
-    **options,  # model, budget, dataset, peak_lr of `fit`; and whether other runs share the fits: shared
+    **options,  # those of `fit`: model, budget, ...; and whether other runs share the fits: shared
 ):              # -> (predictions, curves) of all arms and seeds
     """Fit every arm with every seed; a fit that is already in `folder` is not repeated."""
     tests = tests or {}

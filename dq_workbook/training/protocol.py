@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from ..core.registry import Registry
+from ..core.registry import Registry, check_choice
 from ..core.parallel import device
 from .probe import PROBE
 from .models import build_model
@@ -84,15 +84,17 @@ def time_precisions(
 COMPILE_FROM_STEPS = 5000 # steps from which compiling them pays on a GPU
 
 def frozen_protocol(
-    budget,       # a key of BUDGETS
-    model,        # one of `model_names`
-    peak_lr=None, # peak learning rate; None is the budget's
-):                # -> dict: a value of BUDGETS, and whether the training steps are compiled
+    budget,         # a key of BUDGETS
+    model,          # one of `model_names`
+    peak_lr=None,   # peak learning rate; None is the budget's
+    precision=None, # BF16 or FP32; None is the budget's
+):                  # -> dict: a value of BUDGETS, and whether the training steps are compiled
     """What all arms share.
 
-    Raises ValueError with the near matches for an unknown budget.
+    Raises ValueError with the near matches for an unknown budget or precision.
     """
-    settings = BUDGETS[budget]
+    settings = dict(BUDGETS[budget])
+    if precision: settings['precision'] = check_choice(precision, (BF16, FP32), 'precision')
     compiled = device() == 'cuda' and settings['steps'] >= COMPILE_FROM_STEPS and model != PROBE
     return {**settings, 'peak_lr': peak_lr or settings['peak_lr'], 'compiled': compiled}
 
