@@ -42,13 +42,14 @@ def effect_components(
     """
     levels = check_balanced(effects)
     found = anova_lm(ols(f'effect ~ {" + ".join(SOURCES.values())}', effects).fit())
-    squares = found['mean_sq'].rename({text: name for name, text in SOURCES.items()} | {'Residual': 'rest'})
+    found = found.rename({text: name for name, text in SOURCES.items()} | {'Residual': 'rest'})
+    squares = found['mean_sq']
     rests_on = dict(planting='audit', audit='rest', rate='rest', seed='rest')
     each = {name: len(effects) / n for name, n in levels.items()} | {'audit': levels['rate'] * levels['seed']}
     beyond = {name: max(0.0, squares[name] - squares[below]) for name, below in rests_on.items()}
     variance = {name: square / each[name] for name, square in beyond.items()}
     table = pd.DataFrame(dict(source=[*variance, 'rest'], variance=[*variance.values(), squares['rest']]))
-    return table.assign(df=found.df.to_numpy().astype(int))
+    return table.assign(df=found.df[table.source].to_numpy().astype(int)) # statsmodels has its own order
 
 # %% ../../nbs/1_stats/15_variance.ipynb #0bc3329e
 PAIRINGS = ('nothing', 'test images', 'test images and seeds')
