@@ -48,7 +48,7 @@ lint: setup  ## ruff over notebooks, package and tests
 
 test: lint  ## lint, notebook lessons, pytest with the sync check
 	$(BIN)/nbdev-test --file-re '^[0-9]' --n-workers 2 nbs
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lab: setup  ## open the workbook in JupyterLab
 	$(BIN)/jupyter lab nbs
