@@ -65,8 +65,8 @@ docs: setup  ## README.md and docs/*.md from the tables in docs/results
 
 docs-site: setup  ## README, guides and executed lessons as a site with a search, in site/
 	$(BIN)/pip install -q -e '.[site]'
-	rm -rf .site site && mkdir .site && cp README.md .site/index.md && cp -r CONTRIBUTING.md CHANGELOG.md LOG.md docs nbs .site
-	rm -rf .site/docs/templates .site/nbs/sweeps && $(BIN)/mkdocs build -q && rm -rf .site
+	rm -rf .site site && mkdir .site && cp README.md .site/index.md && cp -r CONTRIBUTING.md CHANGELOG.md LOG.md LICENSE CITATION.cff docs nbs .site
+	rm -rf .site/docs/templates && $(BIN)/mkdocs build -q && rm -rf .site
 	@echo 'read it with: $(BIN)/python -m http.server -d site'
 
 export: setup  ## clean the notebooks and write the package from them
