@@ -22,7 +22,7 @@ sweep: setup  ## run a grid of executed notebooks: make sweep SWEEP=cifar10
 	$(BIN)/dq sweep $(SWEEP) --jobs $(JOBS)
 
 reproduce: setup  ## does the headline of `make sweep` come again: other processor, precision, planted defects?
-	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 DQ_HOME=runs/other-processor $(BIN)/dq sweep default
+	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/dq sweep other-processor
 	$(BIN)/dq sweep reproduce
 
 bench-audit: setup  ## measure the auditors on known near duplicates, wrong labels, planted defects and time
