@@ -209,7 +209,7 @@ def test_another_margin_trains_nothing_again(first, study):
     assert fits and all(path.samefile(old) for path, old in zip(shared, fits))
 
 
-@pytest.mark.parametrize('engine', ['', 'slurm', 'http://host:8786', 'tcp://host'])
+@pytest.mark.parametrize('engine', ['', 'slrum', 'http://host:8786', 'tcp://host'])
 def test_an_engine_is_nothing_or_an_address(study, engine):
     with pytest.raises(ValueError, match='leave it out for processes of this machine'):
         sweep(grid(study), engine=engine)
