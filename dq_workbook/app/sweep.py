@@ -109,7 +109,8 @@ def was_killed(
     record, # content of run.json
 ):          # -> bool
     """Whether a run ended because a process of it was killed."""
-    return record['status'] == 'failed' and bool(re.match('DeadKernelError|KilledProcess', record['error']))
+    ended = 'DeadKernelError|KilledProcess|RuntimeError: Kernel died' # the last one as it started
+    return record['status'] == 'failed' and bool(re.match(ended, record['error']))
 
 def ended_run(
     future, # of `execute_run`, done
