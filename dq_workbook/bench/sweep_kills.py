@@ -125,8 +125,8 @@ class RecordWatch:
         self.ended.set()
         self.look()
 
-# %% ../../nbs/bench/09_sweep_kills.ipynb #2371f698
-VICTIMS = dict(kernel=0.5, sweep=0.2, worker=0.2, server=0.1) # kind -> share of the kills
+# %% ../../nbs/bench/09_sweep_kills.ipynb #70fb0827
+VICTIMS = dict(kernel=0.7, sweep=0.12, worker=0.12, server=0.06) # kind -> share of the kills
 LONGEST = 300 # seconds that a sweep may take, or it hangs
 
 def left_over(
@@ -180,7 +180,7 @@ def judge_round(
     return dict(lost=n_runs - len(folders), doubled=sum(len(times) > 1 for times in seen.values()),
                 differing=len(folders) - same)
 
-# %% ../../nbs/bench/09_sweep_kills.ipynb #defb70f6
+# %% ../../nbs/bench/09_sweep_kills.ipynb #f971ce39
 CLUSTER = """from distributed import LocalCluster
 cluster = LocalCluster(n_workers=4, threads_per_worker=1, processes=True, dashboard_address=None)
 print(cluster.scheduler_address, flush=True)
@@ -229,7 +229,7 @@ def kill_rounds(
     file = home/f'{engine}.json'
     rounds = json.loads(file.read_text()) if file.exists() else []
     reference = tiny_grid('reference', n_runs)
-    if sum(r['kills'] for r in rounds) < kills and start_sweep(home, reference).wait():
+    if sum(r['kills'] for r in rounds) < kills and start_sweep(home, reference, '--jobs', '2').wait():
         raise RuntimeError(f'the sweep that is left in peace failed: see {home}/sweep.log')
     while (missing := kills - sum(r['kills'] for r in rounds)) > 0:
         number = len(rounds)
