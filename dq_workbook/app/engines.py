@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['JOB_ENGINES', 'GRACE', 'INTERRUPTED', 'LOOK_SECONDS', 'JOB_MINUTES', 'needs', 'check_engine', 'children',
            'end_children', 'Terminated', 'stop_by_force', 'interruptible', 'follow_parent', 'without_main_file',
-           'core_shares', 'begin_worker', 'ResumedCall', 'JobExecutor', 'tell_ended', 'warm_worker', 'warm_workers',
-           'remote_executor', 'make_executor']
+           'core_shares', 'prepare_kernels', 'begin_worker', 'ResumedCall', 'JobExecutor', 'tell_ended', 'warm_worker',
+           'warm_workers', 'remote_executor', 'make_executor']
 
 # %% ../../nbs/9_app/07_engines.ipynb #0d876a14
 import multiprocessing
@@ -22,7 +22,6 @@ from contextlib import contextmanager, suppress
 import psutil
 
 from ..core.project import project_root
-from ..core.kernels import can_fork, warm_up
 
 # %% ../../nbs/9_app/07_engines.ipynb #d0fd4db2
 JOB_ENGINES = ('slurm', 'local') # of submitit
@@ -141,6 +140,13 @@ def core_shares(
     cores = sorted(os.sched_getaffinity(0))
     return [set(cores[k::jobs]) if jobs < len(cores) else {cores[k % len(cores)]} for k in range(jobs)]
 
+def prepare_kernels(
+    modules, # names of what the notebooks import
+):           # -> None
+    """Have kernels forked where that can be done."""
+    from dq_workbook.core.kernels import can_fork, warm_up # takes seconds, and most commands need no kernel
+    if can_fork(): warm_up(modules)
+
 def begin_worker(
     shares,  # from `core_shares`
     modules, # names of what the notebooks import
@@ -149,7 +155,7 @@ def begin_worker(
     follow_parent()
     number = int(re.split('[-:]', multiprocessing.current_process().name)[-1]) # they are counted
     if shares: os.sched_setaffinity(0, shares[number % len(shares)])
-    if can_fork(): warm_up(modules)
+    prepare_kernels(modules)
 
 # %% ../../nbs/9_app/07_engines.ipynb #f49e00c0
 class ResumedCall:
@@ -208,7 +214,7 @@ def warm_worker(
 ):           # -> None
     """Make a worker of Dask ready for kernels, which it forks as other processes do."""
     multiprocessing.current_process()._config['daemon'] = False # it may start processes
-    if can_fork(): warm_up(modules)
+    prepare_kernels(modules)
 
 def warm_workers(
     client,  # of a Dask cluster

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['BROWSERS', 'HEADLESS', 'PATIENCE_OF_BROWSER', 'CHOOSE', 'WILD_FILE', 'WILD_CLASS', 'WILD_CAPTION', 'NOTICE',
-           'find_browser', 'ask_browser', 'open_page', 'take_picture', 'filter_seconds', 'wild_set', 'obeyed']
+           'find_browser', 'ask_browser', 'open_page', 'take_picture', 'filter_seconds', 'wild_set', 'obeyed',
+           'wild_control', 'open_wild']
 
-# %% ../../nbs/bench/12_sweep_pages.ipynb #60b120b5
+# %% ../../nbs/bench/12_sweep_pages.ipynb #4f15727e
 import os
 import re
 import shutil
@@ -17,7 +18,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..core.files import write_atomic
+from ..core.files import write_atomic, write_json
+from ..app.plan import COMMAND
 
 # %% ../../nbs/bench/12_sweep_pages.ipynb #e453ebbe
 BROWSERS = ('chromium-headless-shell', 'chromium', 'chromium-browser', 'google-chrome')
@@ -111,3 +113,25 @@ def obeyed(
     texts = {'file': escape(WILD_FILE, quote=False), 'class': WILD_CLASS, 'caption': escape(WILD_CAPTION)}
     return dict(alerted='data-alerted' in dom, markup=len(re.findall(r'<img src="?x"?|<script>alert', dom)),
                 shown=' '.join(what for what, text in texts.items() if text in dom))
+
+# %% ../../nbs/bench/12_sweep_pages.ipynb #66f55ade
+def wild_control(
+    folder, # Path of a folder that is made
+):          # -> Path of a page that obeys the names
+    """A page made without care."""
+    page = folder/'made.html'
+    return write_atomic(page, lambda part: part.write_text(f'<p>{WILD_FILE}{WILD_CLASS}{WILD_CAPTION}'))
+
+def open_wild(
+    folder, # Path of a folder that is made
+):          # -> dict: name of a page -> Path of it
+    """Audit wild names, by the command and by a sweep."""
+    table, home = wild_set(folder/'set'), folder/'home'
+    env = {**os.environ, 'DQ_HOME': str(home)}
+    run = dict(template='audit', name=WILD_FILE, dataset=str(table), tool='open', calibrated=0)
+    grid = write_json(dict(study='wild', runs=[run]), folder/'wild.yaml')
+    for words in (['audit', table, '--out', home/'audit'], ['sweep', grid]):
+        subprocess.run([*COMMAND, *words], cwd=folder, env=env, check=True, capture_output=True)
+    report, = (home/'runs'/'wild').glob('*/report.html')
+    page, = (home/'audit').glob('*.html')
+    return {'dq audit': page, 'report of a run': report, 'all runs': home/'runs'/'index.html'}

@@ -15,7 +15,6 @@ from multiprocessing import current_process, forkserver, get_context, resource_t
 from threading import current_thread, main_thread
 
 from jupyter_client.manager import AsyncKernelManager
-from nbclient.exceptions import DeadKernelError
 
 # %% ../../nbs/0_core/12_kernels.ipynb #56019487
 def can_fork(): # -> bool
@@ -73,7 +72,9 @@ class ForkedKernel:
         new = get_context('forkserver').Process
         self.process = new(target=run_kernel, args=(argv, env, cwd), daemon=True)
         try: self.process.start()
-        except (EOFError, OSError) as error: raise DeadKernelError(f'not forked: {error}') from error
+        except (EOFError, OSError) as error:
+            from nbclient.exceptions import DeadKernelError # loads grammars for a second
+            raise DeadKernelError(f'not forked: {error}') from error
         self.pid = self.process.pid
 
     def poll(self):
