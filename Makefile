@@ -43,6 +43,9 @@ bench-train: setup  ## race the grid of fits against a plain Lightning loop
 bench-scale: setup  ## memory and time from ten thousand to a million images
 	$(BIN)/dq sweep bench-scale
 
+bench-sweep: setup  ## kill processes of sweeps, and measure what sweeps cost beside the work itself
+	$(BIN)/dq sweep bench-sweep
+
 lint: setup  ## ruff over notebooks, package and tests
 	$(BIN)/ruff check
 
@@ -96,4 +99,4 @@ $(FASTDUP): requirements-fastdup.txt
 	  && .venv-fastdup/bin/pip install -q --upgrade -r requirements-fastdup.txt && touch $@ \
 	  || echo 'fastdup could not be installed (it needs Python 3.11 or 3.12); the open auditor, the default, does without it, and `make fastdup` tries again'
 
-.PHONY: help setup sweep reproduce bench-audit bench-unseen bench-fingerprints bench-statistics bench-train bench-scale lint test lab paper results docs docs-site export fastdup lock clean
+.PHONY: help setup sweep reproduce bench-audit bench-unseen bench-fingerprints bench-statistics bench-train bench-scale bench-sweep lint test lab paper results docs docs-site export fastdup lock clean

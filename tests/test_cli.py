@@ -78,7 +78,7 @@ def test_version_and_no_command():
     (['sweep', 'defualt'], "dq sweep: unknown sweep 'defualt'; did you mean 'default'?"),
     (['sweep'], 'dq sweep: the following arguments are required: grid'),
     (['sweep', 'smoke', '--jobs', 'two'], "dq sweep: argument --jobs: invalid int value: 'two'"),
-    (['sweep', 'smoke', '--engine', 'slurm'], "dq sweep: unknown engine 'slurm'"),
+    (['sweep', 'smoke', '--engine', 'slrum'], "dq sweep: unknown engine 'slrum'"),
     (['audit', 'no/such/folder'], "dq audit: unknown data set 'no/such/folder'"),
     (['audit', 'digits', '--kinds', 'dark,blury'],
      "dq audit: unknown kind of finding 'blury'; did you mean 'blurry'"),

@@ -78,7 +78,7 @@ def main(
 def run_grid(
     grid,        # as for `app.sweep.sweep`
     jobs=1,      # runs at a time
-    engine=None, # None, or the address of a Dask cluster
+    engine=None, # None, or as for `app.sweep.sweep`
 ):               # -> exit code: 1 when a run failed
     """Execute a grid and print how each run ended."""
     from dq_workbook.app.sweep import sweep
@@ -86,14 +86,14 @@ def run_grid(
     return tell_runs(sweep(grid, jobs, engine))
 
 SEVERAL = Annotated[str, dict(nargs='*', opt=False)]
-SWEEP_WORDS = ('plan', 'status', 'retry', 'clean', 'diff', 'verify') # before a grid or runs
+SWEEP_WORDS = ('plan', 'status', 'run', 'retry', 'snakemake', 'clean', 'diff', 'verify')
 
 @COMMANDS.add('sweep')
 def run_sweep(
-    grid:str,         # file by name or path; or plan, status, retry, clean, diff, verify
-    names:SEVERAL=(), # after one of these words: the grid, or the runs as study/name
+    grid:str,         # file by name or path; or plan, status, run, retry, snakemake, clean, diff, verify
+    names:SEVERAL=(), # after one of these words: the grid (and the run), or the runs as study/name
     jobs:int=1,       # runs at a time, which share the cores
-    engine:str=None,  # address of a Dask cluster, as tcp://host:8786; left out, this machine
+    engine:str=None,  # slurm, or address of a Dask cluster, as tcp://host:8786; left out, this machine
 ):                    # -> exit code: 1 when a run failed, or came out otherwise
     """Execute the notebooks that a grid file asks for; finished ones are skipped."""
     from dq_workbook.app.sweep_actions import act

@@ -289,4 +289,7 @@ def check_values(
     if 'choices' not in seen: seen['choices'] = kept_choices()
     check_names(run, seen['choices'])
     check_ranges(run)
+    for kind, shares in run['parameters'].get('doses', {}).items():
+        from dq_workbook.faults.doses import check_shares # takes a while, and few runs have doses
+        with told_at(run, 'doses'): check_shares(kind, shares)
     check_sets(run, seen)

@@ -32,7 +32,8 @@ def headline_text(
     record, # content of run.json
 ):          # -> text, one line
     """What came out of a run, or what went wrong."""
-    return record['error'] if record['status'] == 'failed' else record['headline'].get('text', '')
+    if record['status'] == 'failed': return record['error']
+    return '; '.join(filter(None, [record['headline'].get('text', ''), record.get('warning', '')]))
 
 def summary_line(
     record, # content of run.json
@@ -156,8 +157,9 @@ def index_row(
     folder, failed = Path(record['folder']).relative_to('runs'), record['status'] == 'failed'
     pictures = sorted((runs/folder/'figures').glob('*.png'))[:N_PICTURES]
     settings = {k: v for k, v in record['parameters'].items() if k in SHOWN_SETTINGS and v}
-    notebook, report = folder/('failed.ipynb' if failed else 'report.ipynb'), folder/'report.html'
-    links = dict(notebook=quote(str(notebook)), report=quote(str(notebook if failed else report)),
+    notebook = folder/('failed.ipynb' if failed else 'report.ipynb')
+    page = notebook if failed or record.get('warning') else folder/'report.html'
+    links = dict(notebook=quote(str(notebook)), report=quote(str(page)),
                  pictures=[(p.stem, quote(str(folder/'figures'/p.name))) for p in pictures])
     return dict({k: record[k] for k in ('name', 'study', 'status', 'minutes')}, text=headline_text(record),
                 settings=', '.join(f'{k} {v}' for k, v in settings.items()), **links, facts=run_facts(record),

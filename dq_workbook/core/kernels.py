@@ -15,19 +15,23 @@ from multiprocessing import current_process, forkserver, get_context, resource_t
 from threading import current_thread, main_thread
 
 from jupyter_client.manager import AsyncKernelManager
-from nbclient.exceptions import DeadKernelError
 
 # %% ../../nbs/0_core/12_kernels.ipynb #56019487
 def can_fork(): # -> bool
     """Whether kernels may be forked here."""
     return sys.platform == 'linux' and not glob('/dev/nvidia[0-9]*')
 
-KERNEL_MODULES = ['ipykernel.kernelapp', 'ipykernel.ipkernel', 'matplotlib_inline.backend_inline']
+KERNEL_MODULES = [ # this room, and what a kernel imports before its first cell
+    'dq_workbook.core.kernels', 'ipykernel.kernelapp', 'ipykernel.ipkernel', 'ipykernel.debugger',
+    'IPython.core.debugger', 'IPython.core.completerlib', 'IPython.core.magics.execution',
+    'IPython.extensions.storemagic', 'matplotlib_inline.backend_inline', 'matplotlib.pyplot', 'sqlite3',
+    'tornado.platform.asyncio']
 
 def warm_up(
     modules, # names of what is imported once; those that are no modules are passed over
 ):           # -> None; the imports go on while the caller does
     """Start the process that kernels are forked from; deaf to Ctrl-C when started by the main thread."""
+    os.environ.setdefault('PYDEVD_DISABLE_FILE_VALIDATION', '1') # or the debugger prints when imported
     forkserver.set_forkserver_preload([*KERNEL_MODULES, *modules])
     if current_thread() is not main_thread(): return forkserver.ensure_running() # only that one sets signals
     heard = signal.signal(signal.SIGINT, signal.SIG_IGN) # as a new process inherits it
@@ -68,7 +72,9 @@ class ForkedKernel:
         new = get_context('forkserver').Process
         self.process = new(target=run_kernel, args=(argv, env, cwd), daemon=True)
         try: self.process.start()
-        except (EOFError, OSError) as error: raise DeadKernelError(f'not forked: {error}') from error
+        except (EOFError, OSError) as error:
+            from nbclient.exceptions import DeadKernelError # loads grammars for a second
+            raise DeadKernelError(f'not forked: {error}') from error
         self.pid = self.process.pid
 
     def poll(self):

@@ -47,10 +47,11 @@ def ask_git(
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
 def git_commit(
-    folder=None, # folder inside a git checkout; None is the project's root
+    folder=None, # inside a git checkout; None is the package's own one, or else the project's root
 ):               # -> text: short commit, with '+' when tracked files have changes; 'unknown' outside git
     """The commit the working tree stands on."""
-    folder = folder or project_root()
+    own = package_folder().parent
+    folder = folder or (own if (own/'.git').exists() else project_root())
     try:
         changed = ask_git(folder, 'status', '--porcelain', '-uno')
         return ask_git(folder, 'rev-parse', '--short', 'HEAD') + ('+' if changed else '')
