@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EDGE_CELL', 'EDGE_DIRECTIONS', 'FAINT_EDGES', 'N_LOOKS', 'MORE_LOOKS', 'LEAST_MATCH', 'warn_unreadable', 'read_sides',
            'edge_vectors', 'look_vectors', 'look_index', 'look_pairs', 'turned_looks', 'compare_looks', 'match_gaps',
-           'leak_threshold', 'matched_pairs', 'search_leaks']
+           'leak_threshold', 'all_apart', 'matched_pairs', 'search_leaks']
 
 # %% ../../nbs/5_repairs/05_leak_search.ipynb #00d50f32
 import logging
@@ -80,8 +80,8 @@ def look_vectors(
     """Colours and edges of a picture, which count the same."""
     return np.concatenate([thumb_vectors(thumbs), edge_vectors(thumbs)], 1) / np.float32(2 ** 0.5)
 
-# %% ../../nbs/5_repairs/05_leak_search.ipynb #51f4f05c
-N_LOOKS, MORE_LOOKS = 10, 30 # training pictures that a test picture is compared with; where all match, these
+# %% ../../nbs/5_repairs/05_leak_search.ipynb #91f45733
+N_LOOKS, MORE_LOOKS = 10, 30 # training pictures that a test picture is compared with; where all stand apart, these
 
 def look_index(
     thumbs, # uint8 array [n, 32, 32, 3]
@@ -165,7 +165,18 @@ def leak_threshold(
     found = [gap_threshold(gaps, tests, n_test, tail, fdr) for fdr in FDRS[:1 + (n < FEW_IMAGES)]]
     return next((threshold for threshold in found if (gaps >= threshold).any()), found[0])
 
-# %% ../../nbs/5_repairs/05_leak_search.ipynb #30827c98
+# %% ../../nbs/5_repairs/05_leak_search.ipynb #be0a5c14
+def all_apart(
+    pairs,    # int array [m, 2] of rows, training and test
+    matches,  # DataFrame evidence, gap
+    n_train,  # training pictures
+    n_images, # rows
+):            # -> int array, rows of the test pictures all of whose candidates stand apart
+    """The test pictures that may have more copies than candidates."""
+    apart = matches.gap >= leak_threshold(pairs, matches, n_train, n_images - n_train)
+    whole = apart.groupby(pairs[:, 1]).all()
+    return whole.index[whole].to_numpy()
+
 def matched_pairs(
     thumbs,  # uint8 array [n, 32, 32, 3], of both sides, training first
     n_train, # training pictures
@@ -174,8 +185,7 @@ def matched_pairs(
     index = look_index(thumbs[:n_train])
     pairs = look_pairs(index, thumbs, np.arange(n_train, len(thumbs)), N_LOOKS)
     matches = compare_looks(thumbs, pairs)
-    same = pd.Series(matches.evidence >= LEAST_MATCH).groupby(pairs[:, 1]).all()
-    again = same.index[same].to_numpy()
+    again = all_apart(pairs, matches.assign(gap=match_gaps(pairs, matches, len(thumbs))), n_train, len(thumbs))
     if len(again) and n_train > N_LOOKS:
         more = look_pairs(index, thumbs, again, MORE_LOOKS)
         alone = ~np.isin(pairs[:, 1], again)
