@@ -686,6 +686,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                   'dq_workbook/bench/fingerprints.py'),
                                                 'dq_workbook.bench.fingerprints.search_seconds': ( 'bench/fingerprints.html#search_seconds',
                                                                                                    'dq_workbook/bench/fingerprints.py'),
+                                                'dq_workbook.bench.fingerprints.seen_leaks': ( 'bench/fingerprints.html#seen_leaks',
+                                                                                               'dq_workbook/bench/fingerprints.py'),
                                                 'dq_workbook.bench.fingerprints.smaller': ( 'bench/fingerprints.html#smaller',
                                                                                             'dq_workbook/bench/fingerprints.py'),
                                                 'dq_workbook.bench.fingerprints.split_leaks': ( 'bench/fingerprints.html#split_leaks',
