@@ -1,4 +1,4 @@
-"""The calls about leaks say in one line what is wrong with what they are given, and lose nothing in silence."""
+"""The calls about leaks say in one line what is wrong with what they are given, and lose nothing silently."""
 import datasets
 import numpy as np
 import pandas as pd
@@ -7,8 +7,8 @@ import pytest
 import dq_workbook as dq
 
 IDS = [f'test-{i}' for i in range(4)]
-PREDICTIONS = pd.DataFrame(dict(dataset='d', model='m', arm='raw', seed=np.repeat([0, 1, 2], 4), id=IDS * 3, label=0,
-                                predicted=[0, 1, 0, 0] * 3))
+PREDICTIONS = pd.DataFrame(dict(dataset='d', model='m', arm='raw', seed=np.repeat([0, 1, 2], 4), id=IDS * 3,
+                                label=0, predicted=[0, 1, 0, 0] * 3))
 
 
 @pytest.fixture(scope='module')
@@ -34,15 +34,17 @@ def test_predictions_that_tell_no_inflation(message):
 
 
 def test_leaked_ids_that_nobody_predicted(caplog):
-    with pytest.raises(ValueError, match="no leaked id was predicted, the first: 'x'"): dq.inflation(PREDICTIONS, ['x'])
+    with pytest.raises(ValueError, match="no leaked id was predicted, the first: 'x'"):
+        dq.inflation(PREDICTIONS, ['x'])
     some = dq.inflation(PREDICTIONS, ['test-0', 'x'])
-    assert some.n_leaked.tolist() == [1] and "1 of 2 leaked ids were not predicted, the first: x" in caplog.text
+    assert some.n_leaked.tolist() == [1]
+    assert '1 of 2 leaked ids were not predicted, the first: x' in caplog.text
     with pytest.raises(ValueError, match='columns leaked and matched'):
         dq.inflation(PREDICTIONS, ['test-0'], matched=pd.DataFrame(dict(id=IDS)))
 
 
 def test_inflation_is_what_the_leaked_images_add():
-    """Whatever is right and leaked: the counts, the difference by hand, and NaN where a side or a seed lacks."""
+    """Whatever is right and leaked: counts, the difference by hand, and NaN where a side or a seed lacks."""
     random = np.random.default_rng(0)
     for draw in range(25):
         n_seeds, leaked = 1 + draw % 3, {name for name in IDS if random.random() < 0.5}
@@ -86,7 +88,8 @@ def resplit_mistakes(digits):
     named = pd.Series('a', digits['train']['id'][:])
     all_one = dict.fromkeys([*named.index, *digits['test']['id'][:]], 'a')
     nameless = datasets.DatasetDict(train=digits['train'].remove_columns('id'))
-    return {'groups are a Series, id -> group': (digits, None), 'a DatasetDict, not a Dataset': (digits['train'], named),
+    return {'groups are a Series, id -> group': (digits, None),
+            'a DatasetDict, not a Dataset': (digits['train'], named),
             "'train-00000' is in two groups": (digits, pd.concat([named, named])),
             'the train images have no column `id`': (nameless, named),
             "1 groups can't be split into 2 parts": (digits, all_one)}

@@ -183,7 +183,8 @@ def load_all(
     from dq_workbook.core.registry import check_choice
     from dq_workbook.sets.load import load
     images = load(name)
-    return images[check_choice(split, images, 'split')] if split else concatenate_datasets(list(images.values()))
+    if split: return images[check_choice(split, images, 'split')]
+    return concatenate_datasets(list(images.values()))
 
 def load_test(
     name, # name or path of the test images, or of their fingerprint
@@ -221,7 +222,7 @@ def run_guard(
     test:MAYBE=None,       # the same of the test images; one name twice takes the splits of one set
     fingerprints:str=None, # instead of TEST, a fingerprint file, or the name of a released one: cifar10-test
     json:bool=False,       # print one JSON object with the list `leaks`
-    thorough:bool=False,   # audit both sides in full: eight times as long, and frames of a scene are told, too
+    thorough:bool=False,   # audit both sides in full: six times as long, and frames of a scene are told, too
 ):                         # -> exit code: 1 when a test image is among the training images
     """Print the test images that are among the training images, a line for each."""
     from dq_workbook.repairs.guard import find_leaks

@@ -192,7 +192,7 @@ def split_leaks(
     column, # that tells who or what an image comes from
     share,  # of the test images
     seed,   # of the splits and the audit
-):          # -> dict: images, groups; shares of test images random, resplit; those of `seen_leaks`; moved, ...
+):          # -> dict: images, groups; shares of test images random, resplit; those of `seen_leaks`; moved
     """What a random split leaks by group, what an audit would see of it, and what a split by group does."""
     features = images['train'].features
     both = concatenate_datasets([part.cast(features) for part in images.values()])

@@ -51,7 +51,8 @@ def recall_table(
     """The share of copies that is found, with 95 % Wilson intervals."""
     pairs = set(zip(leaks.train_id, leaks.test_id))
     there = copies.assign(found=[pair in pairs for pair in zip(copies.id, copies.other)])
-    counts = there.groupby(['alteration', 'strength'], sort=False).found.agg(n='size', found='sum').reset_index()
+    counts = there.groupby(['alteration', 'strength'], sort=False).found.agg(n='size', found='sum')
+    counts = counts.reset_index()
     rates = [wilson_interval(found, n) for found, n in zip(counts.found, counts.n)]
     return counts.assign(**dict(zip(('recall', 'low', 'high'), np.transpose(rates))))
 
@@ -69,12 +70,12 @@ def guard_recall(
 ):          # -> DataFrame way (pictures, audit, fingerprint) and the columns of `recall_table`
     """Which altered copies of test pictures each way finds among training pictures."""
     copies, truth = altered_copies(test, n_each, seed)
-    both, parts = concatenate_datasets([train, copies]), []
+    both = concatenate_datasets([train, copies])
     with empty_cache():
         known = read_fingerprint(fingerprint(test, os.environ['DQ_HOME'] + '/test.jsonl'))
-        for way, leaks in dict(pictures=lambda: search_leaks(both, test), audit=lambda: audit_leaks(both, test, seed),
-                               fingerprint=lambda: hash_leaks(both, known, seed)).items():
-            parts.append(recall_table(truth, leaks()).assign(way=way))
+        leaks = dict(pictures=search_leaks(both, test), audit=audit_leaks(both, test, seed),
+                     fingerprint=hash_leaks(both, known, seed))
+    parts = [recall_table(truth, found).assign(way=way) for way, found in leaks.items()]
     return pd.concat(parts, ignore_index=True)
 
 # %% ../../nbs/bench/09_guard.ipynb #1bc6b5c3
@@ -98,7 +99,8 @@ def guard_cost(
     """A guard by pictures beside a whole audit of the same pictures, nothing measured before."""
     def whole_audit():
         found = audit(DatasetDict(train=train, test=test), seed=seed)
-        return found[(found.kind == 'leak') & found.flagged].rename(columns=dict(id='train_id', other='test_id'))
+        found = found[(found.kind == 'leak') & found.flagged]
+        return found.rename(columns=dict(id='train_id', other='test_id'))
     rows = []
     for way, leaks in dict(pictures=lambda: search_leaks(train, test), audit=whole_audit).items():
         with empty_cache():

@@ -99,8 +99,8 @@ def split_rows(
 ):          # -> what should be a Dataset
     """One split, or all there is. Raises ValueError where there is no such split."""
     if not isinstance(images, dict): return images
-    if split not in images: raise ValueError(f"{what} has no split {split!r}, only {', '.join(images) or 'none'}")
-    return images[split]
+    if split in images: return images[split]
+    raise ValueError(f"{what} has no split {split!r}, only {', '.join(images) or 'none'}")
 
 def pictures_only(
     split,     # Dataset
@@ -210,7 +210,8 @@ class Benchmarks:
         if not benchmarks or not isinstance(benchmarks, dict) or isinstance(benchmarks, datasets.DatasetDict):
             raise ValueError('no benchmark is named: give a dict of name and images')
         needed = ['id'] if by == 'caption' else ['id', 'image']
-        tests = {name: check_rows(split_rows(rows, 'test', f'benchmark {name!r}'), needed, f'benchmark {name!r}')
+        what = {name: f'benchmark {name!r}' for name in benchmarks}
+        tests = {name: check_rows(split_rows(rows, 'test', what[name]), needed, what[name])
                  for name, rows in benchmarks.items()}
         self.pictures = self.index = None
         if by != 'caption':

@@ -71,7 +71,8 @@ def fingerprint(
     pictures = only_pictures(test, 'test')
     names, table = public_ids(pictures['id'][:]), hash_images(pictures)
     header = dict(format=FINGERPRINT_FORMAT, version=FINGERPRINT_VERSION, hash=HASH_NAME,
-                  images=len(names), unreadable=len(names) - len(table)) | (dict(about=about) if about else {})
+                  images=len(names), unreadable=len(names) - len(table))
+    if about: header['about'] = about
     rows = [dict(id=names[row.Index], pdq=row.hashes[0].tobytes().hex(), quality=int(row.quality),
                  pixels=row.pixels) for row in table.itertuples()]
     raw = ''.join(json.dumps(line) + '\n' for line in (header, *rows)).encode()
@@ -123,7 +124,8 @@ def read_fingerprint(
         table.attrs['header'] = header
         return table
     except KeyError as error: reason = f'a line has no {error}'
-    except FileNotFoundError: reason = f"there is no such file, and released are {', '.join(released_fingerprints())}"
+    except FileNotFoundError:
+        reason = f"there is no such file, and released are {', '.join(released_fingerprints())}"
     except (OSError, EOFError, zlib.error, ValueError, TypeError) as error:
         reason = getattr(error, 'strerror', None) or str(error).split('\n')[0]
     raise ValueError(f'{file} is no whole fingerprint file: {reason}')
@@ -213,7 +215,7 @@ def find_leaks(
     train,  # DatasetDict, of which `train` or the only split counts, or Dataset
     test,   # the same with `test`, or the path of a fingerprint file, or the name of a released one
     seed=0, # of the auditor, or of the sample that sets the hashes' limit
-    thorough=False, # audit both sides in full, which takes eight times as long and tells frames of a scene, too
+    thorough=False, # audit both sides in full: six times as long, and frames of a scene are told, too
 ):          # -> DataFrame with LEAK_COLUMNS, the strongest first
     """The test images, or near duplicates of them, that stand in training; `guard` without its error."""
     train = only_pictures(train, 'train')
@@ -227,7 +229,7 @@ def guard(
     train,  # DatasetDict, of which `train` or the only split counts, or Dataset
     test,   # the same with `test`, or the path of a fingerprint file, or the name of a released one
     seed=0, # of the auditor, or of the sample that sets the hashes' limit
-    thorough=False, # audit both sides in full, which takes eight times as long and tells frames of a scene, too
+    thorough=False, # audit both sides in full: six times as long, and frames of a scene are told, too
 ):          # -> None: no test image was found in training
     """Raise an error when test images, or near duplicates of them, stand in training.
 

@@ -81,7 +81,7 @@ def look_vectors(
     return np.concatenate([thumb_vectors(thumbs), edge_vectors(thumbs)], 1) / np.float32(2 ** 0.5)
 
 # %% ../../nbs/5_repairs/05_leak_search.ipynb #91f45733
-N_LOOKS, MORE_LOOKS = 10, 30 # training pictures that a test picture is compared with; where all stand apart, these
+N_LOOKS, MORE_LOOKS = 10, 30 # training pictures that a test picture is compared with; more if all match
 
 def look_index(
     thumbs, # uint8 array [n, 32, 32, 3]
@@ -97,13 +97,14 @@ def look_pairs(
     thumbs, # uint8 array [n, 32, 32, 3], of both sides
     rows,   # int array [q] of test pictures
     k,      # pairs of each
-):          # -> int array [m, 2] of rows, training and test; those of a test picture stand together, best first
+):          # -> int array [m, 2] of rows, training and test; those of a test picture together, best first
     """Each test picture with the training pictures that look most like it or its mirror image."""
     faiss_index, reduce = index
     sides = thumbs[rows], thumbs[rows][:, :, ::-1]
     found = [faiss_index.search(reduce(look_vectors(side)), min(k, faiss_index.ntotal)) for side in sides]
     likeness, near = (np.concatenate(part, 1) for part in zip(*found))
-    pairs = pd.DataFrame(dict(train=near.ravel(), test=np.repeat(rows, near.shape[1]), likeness=likeness.ravel()))
+    ends = dict(train=near.ravel(), test=np.repeat(rows, near.shape[1]))
+    pairs = pd.DataFrame(dict(**ends, likeness=likeness.ravel()))
     pairs = pairs[pairs.train >= 0].sort_values(['test', 'likeness'], ascending=[True, False], kind='stable')
     best = pairs.drop_duplicates(['train', 'test']).groupby('test').head(k)
     return best[['train', 'test']].to_numpy()
@@ -185,7 +186,8 @@ def matched_pairs(
     index = look_index(thumbs[:n_train])
     pairs = look_pairs(index, thumbs, np.arange(n_train, len(thumbs)), N_LOOKS)
     matches = compare_looks(thumbs, pairs)
-    again = all_apart(pairs, matches.assign(gap=match_gaps(pairs, matches, len(thumbs))), n_train, len(thumbs))
+    gaps = match_gaps(pairs, matches, len(thumbs))
+    again = all_apart(pairs, matches.assign(gap=gaps), n_train, len(thumbs))
     if len(again) and n_train > N_LOOKS:
         more = look_pairs(index, thumbs, again, MORE_LOOKS)
         alone = ~np.isin(pairs[:, 1], again)
