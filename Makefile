@@ -8,6 +8,7 @@ first = $(firstword $(foreach p,$(1),$(if $(shell $(p) -c 'import sys, venv; pri
 PYTHON ?= $(call first,python3.11 python3.12 python3.13 python3,((3, 11), (3, 12), (3, 13)))
 FASTDUP_PYTHON ?= $(call first,$(PYTHON) python3.11 python3.12,((3, 11), (3, 12)))
 BIN := .venv/bin
+RELEASE := $(BIN)/dq fingerprint --split test
 LOCKED := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),-r requirements.lock,)
 FASTDUP := .venv-fastdup/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -72,6 +73,14 @@ docs-site: setup  ## README, guides and executed lessons as a site with a search
 	rm -rf .site/docs/templates && $(BIN)/mkdocs build -q && rm -rf .site
 	@echo 'read it with: $(BIN)/python -m http.server -d site'
 
+fingerprints: setup  ## fingerprints of three public test sets, which come with the package; needs DQ_DATA_DIR
+	$(RELEASE) cifar10 --out dq_workbook/fingerprints/cifar10-test.jsonl.gz \
+	  --about 'all 10,000 test images of CIFAR-10, in their order, re-encoded as JPEG 75 before they were hashed'
+	$(RELEASE) mnist --out dq_workbook/fingerprints/mnist-test.jsonl.gz \
+	  --about 'all 10,000 test images of MNIST, in their order, from lossless PNG files'
+	$(RELEASE) fashion_mnist --out dq_workbook/fingerprints/fashion_mnist-test.jsonl.gz \
+	  --about 'all 10,000 test images of Fashion-MNIST, in their order, from lossless PNG files'
+
 export: setup  ## clean the notebooks and write the package from them
 	$(BIN)/nbdev-clean && $(BIN)/nbdev-export
 
@@ -99,4 +108,4 @@ $(FASTDUP): requirements-fastdup.txt
 	  && .venv-fastdup/bin/pip install -q --upgrade -r requirements-fastdup.txt && touch $@ \
 	  || echo 'fastdup could not be installed (it needs Python 3.11 or 3.12); the open auditor, the default, does without it, and `make fastdup` tries again'
 
-.PHONY: help setup sweep reproduce bench-audit bench-unseen bench-fingerprints bench-statistics bench-train bench-scale bench-sweep lint test lab paper results docs docs-site export fastdup lock clean
+.PHONY: help setup sweep reproduce bench-audit bench-unseen bench-fingerprints bench-statistics bench-train bench-scale bench-sweep lint test lab paper results docs docs-site fingerprints export fastdup lock clean

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['DESCRIPTORS', 'STRENGTHS', 'dct_signs', 'difference_bits', 'grey_squares', 'learn_descriptor', 'foreign_distances',
-           'limit_for', 'recompress_at', 'smaller', 'recalls', 'what_hashes_tell', 'split_leaks', 'search_seconds']
+           'limit_for', 'recompress_at', 'smaller', 'recalls', 'what_hashes_tell', 'seen_leaks', 'split_leaks',
+           'search_seconds']
 
 # %% ../../nbs/bench/07_fingerprints.ipynb #f7e30942
 import time
@@ -26,7 +27,9 @@ from ..faults.copies import ALTERATIONS, random_crop
 from ..audits.auditors import audit
 from ..repairs.groups import column_groups, leaks
 from ..repairs.resplit import image_rows, resplit, split_account
+from ..repairs.leak_search import search_leaks
 from ..repairs.picture_hash import HASH_SIDE, hash_squares
+from ..repairs.guard import only_pictures
 
 # %% ../../nbs/bench/07_fingerprints.ipynb #2a163c75
 DESCRIPTORS = Registry('descriptor') # name -> function of uint8 array [n, 64, 64], gives uint8 array [n, 32]
@@ -166,12 +169,30 @@ def what_hashes_tell(
     return facts, rebuilt.clip(0, 255).astype('uint8').reshape(-1, 16, 16)
 
 # %% ../../nbs/bench/07_fingerprints.ipynb #4c9f20a1
+def seen_leaks(
+    images, # DatasetDict with train and test
+    by,     # Series: id -> who or what an image comes from, which whoever looks isn't told
+    seed,   # of the audit
+):          # -> dict of shares, 0..1: seen, seen_as_copy, seen_by_guard, right_group; NaN of nothing
+    """What of the test images whose group stands in training is seen without the groups.
+
+    `seen` are flagged by an audit, `seen_as_copy` not only as another picture of a scene, `seen_by_guard` by
+    a guard by pictures; `right_group` is the share of the audit's pairs that are of one group.
+    """
+    leaked = {*leaks(images, by).query('split == "test"').id}
+    found = audit(images, kinds=['leak'], seed=seed)[lambda table: table.flagged.astype(bool)]
+    guarded = search_leaks(*(only_pictures(images[split], split) for split in ('train', 'test')))
+    share = lambda ids: len(leaked & set(ids)) / len(leaked) if leaked else np.nan
+    return dict(seen=share(found.other), seen_as_copy=share(found.other[found.relation.ne('same_scene')]),
+                seen_by_guard=share(guarded.test_id),
+                right_group=(found.id.map(by) == found.other.map(by)).mean() if len(found) else np.nan)
+
 def split_leaks(
     images, # DatasetDict, all images of which are split anew
     column, # that tells who or what an image comes from
     share,  # of the test images
     seed,   # of the splits and the audit
-):          # -> dict: images, groups; shares of test images random, seen, resplit; moved, share_off, size_off
+):          # -> dict: images, groups; shares of test images random, resplit; those of `seen_leaks`; moved
     """What a random split leaks by group, what an audit would see of it, and what a split by group does."""
     features = images['train'].features
     both = concatenate_datasets([part.cast(features) for part in images.values()])
@@ -179,15 +200,12 @@ def split_leaks(
     sides = zip(('train', 'test'), train_test_split(np.arange(len(both)), **options))
     drawn = DatasetDict({split: both.select(sorted(rows)) for split, rows in sides})
     by, n_test = column_groups(drawn, column), len(drawn['test'])
-    found = audit(drawn, kinds=['leak'], seed=seed)
-    leaked = {*leaks(drawn, by).query('split == "test"').id}
-    seen = leaked & set(found.other[found.flagged.astype(bool)])
-    fresh = resplit(drawn, by, seed)
+    fresh, leaked = resplit(drawn, by, seed), leaks(drawn, by).query('split == "test"')
     rows = image_rows(drawn, by)
     place = {name: split for split, part in fresh.items() for name in part['id']}
     account = split_account(rows, rows.id.map(place).to_numpy(object), rows.split.value_counts())
-    return dict(images=len(rows), groups=rows.group.nunique(), random=len(leaked) / n_test,
-                seen=len(seen) / n_test, resplit=len(leaks(fresh, by)) / n_test,
+    return dict(images=len(rows), groups=rows.group.nunique(), random=leaked.id.nunique() / n_test,
+                **seen_leaks(drawn, by, seed), resplit=len(leaks(fresh, by)) / n_test,
                 moved=int(account.moved.sum()), share_off=account.off.max(),
                 size_off=((account.images - account.wanted).abs() / account.wanted).max())
 

@@ -31,9 +31,11 @@ def check_table(
 ):         # -> the same DataFrame
     """Give `table` back when it has every column of the named table.
 
-    Raises ValueError naming the missing columns.
+    Raises ValueError naming the missing columns, and for what is no table.
     """
     wanted = TABLES[check_choice(name, TABLES, 'table')]
+    if not isinstance(table, pd.DataFrame):
+        raise ValueError(f'{name} are a table, not a {type(table).__name__}')
     missing = [column for column in wanted if column not in table.columns]
     if not missing: return table
     there = ', '.join(map(str, table.columns))

@@ -4,9 +4,11 @@
 
 # %% auto #0
 __all__ = ['NOTHING', 'group_labels', 'slice_contrast', 'label_probability', 'matched_images', 'matched_contrast', 'leak_slices',
-           'arm_inflation', 'inflation']
+           'check_leaked', 'arm_inflation', 'inflation']
 
 # %% ../../nbs/7_evaluation/03_leakage.ipynb #f7263c53
+import logging
+
 import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
@@ -104,6 +106,18 @@ def leak_slices(
     return dict(all=set(leaked_ids.index)) | {name: ids for name, ids in members.items() if ids}
 
 # %% ../../nbs/7_evaluation/03_leakage.ipynb #a1b20007
+def check_leaked(
+    leaked,    # set of ids
+    predicted, # set of ids of test images with predictions
+):             # -> None
+    """Warn of leaked ids without predictions. Raises ValueError when none has one, or no image has."""
+    if not predicted: raise ValueError('the predictions table has no row of a test image')
+    missing = sorted(map(str, leaked - predicted))
+    if not missing: return
+    if len(missing) == len(leaked): raise ValueError(f'no leaked id was predicted, the first: {missing[0]!r}')
+    counts = len(missing), len(leaked)
+    logging.warning('%d of %d leaked ids were not predicted, the first: %s', *counts, missing[0])
+
 def arm_inflation(
     rows,    # predictions of one arm
     leaked,  # ids of the leaked test images that count
@@ -141,9 +155,15 @@ def inflation(
     accuracy_all, accuracy_leaked and accuracy_clean; inflation, accuracy_all minus accuracy_clean, with low
     and high; gap, leaked minus clean, with gap_low and gap_high; with `matched` accuracy_matched and excess,
     leaked minus matched, with excess_low and excess_high. Intervals are NaN for one seed.
+    Raises ValueError for predictions without rows, seeds that lack an image, and leaked ids without any
+    prediction.
     """
-    plain = check_table(predictions, 'predictions')[image_variant(predictions.id) == 'test']
+    plain = check_table(predictions, 'predictions')[lambda table: image_variant(table.id) == 'test']
     slices, keys, rows = leak_slices(leaked_ids), ['dataset', 'model', 'arm'], []
+    check_leaked(slices['all'], set(plain.id))
+    if matched is not None and not {'leaked', 'matched'} <= {*matched}:
+        raise ValueError('matched has the columns leaked and matched, as of matched_images')
+    if groups is not None: groups = pd.Series(groups, dtype=object)
     clean = set(plain.id) - slices['all']
     for key, part in plain.groupby(keys, sort=False):
         rows += [dict(zip(keys, key), leaks=name, **arm_inflation(part, ids, clean, groups, matched))

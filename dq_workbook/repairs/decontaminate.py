@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['OVERLAP', 'ASK_FROM', 'N_HASHES', 'SUSPECT_COLUMNS', 'EVIDENCE', 'DOUBTFUL', 'MODES', 'caption_shingles',
-           'caption_overlap', 'min_hash', 'CaptionIndex', 'pictures_only', 'image_suspects', 'row_captions',
-           'caption_suspects', 'require_both', 'join_evidence', 'suspect_ledger', 'Benchmarks', 'row_classes',
-           'spare_classes', 'clean_rows', 'read_shard', 'clean_shards', 'decontaminate']
+           'caption_overlap', 'min_hash', 'CaptionIndex', 'check_rows', 'split_rows', 'pictures_only', 'image_suspects',
+           'row_captions', 'caption_suspects', 'require_both', 'join_evidence', 'suspect_ledger', 'Benchmarks',
+           'row_classes', 'spare_classes', 'clean_rows', 'read_shard', 'clean_shards', 'decontaminate']
 
 # %% ../../nbs/5_repairs/04_decontaminate.ipynb #9c29928a
 import os
@@ -80,6 +80,28 @@ class CaptionIndex:
         return (self.known[-number][0], overlap) if near else ('', 0.0)
 
 # %% ../../nbs/5_repairs/04_decontaminate.ipynb #f8f18341
+def check_rows(
+    rows,    # what should be a Dataset
+    columns, # names of columns that it must have
+    what,    # what the rows are, for the message
+):           # -> rows, unchanged
+    """Refuse what isn't a Dataset with these columns: raises ValueError that names what is wrong."""
+    if not isinstance(rows, datasets.Dataset):
+        raise ValueError(f'{what} is given as a DatasetDict or a Dataset, not as {type(rows).__name__}')
+    missing = [column for column in columns if column not in rows.column_names]
+    if missing: raise ValueError(f"{what} has no column `{missing[0]}`, only {', '.join(rows.column_names)}")
+    return rows
+
+def split_rows(
+    images, # DatasetDict or Dataset
+    split,  # the split that counts of a DatasetDict
+    what,   # what the images are, for the message
+):          # -> what should be a Dataset
+    """One split, or all there is. Raises ValueError where there is no such split."""
+    if not isinstance(images, dict): return images
+    if split in images: return images[split]
+    raise ValueError(f"{what} has no split {split!r}, only {', '.join(images) or 'none'}")
+
 def pictures_only(
     split,     # Dataset
     prefix='', # put before the ids
@@ -185,8 +207,12 @@ class Benchmarks:
         benchmarks, # dict: name -> DatasetDict with `test`, or Dataset
         by,         # one of EVIDENCE
     ):
-        if not benchmarks: raise ValueError('no benchmark is named: give a dict of name and images')
-        tests = {name: rows['test'] if isinstance(rows, dict) else rows for name, rows in benchmarks.items()}
+        if not benchmarks or not isinstance(benchmarks, dict) or isinstance(benchmarks, datasets.DatasetDict):
+            raise ValueError('no benchmark is named: give a dict of name and images')
+        needed = ['id'] if by == 'caption' else ['id', 'image']
+        what = {name: f'benchmark {name!r}' for name in benchmarks}
+        tests = {name: check_rows(split_rows(rows, 'test', what[name]), needed, what[name])
+                 for name, rows in benchmarks.items()}
         self.pictures = self.index = None
         if by != 'caption':
             parts = [pictures_only(rows, f'{name}:') for name, rows in tests.items()]
@@ -227,6 +253,7 @@ def clean_rows(
     seed,    # of the auditor
 ):           # -> (Dataset, ledger table)
     """Decontaminate one part of a corpus."""
+    check_rows(rows, ['id'] if by == 'caption' else ['id', 'image'], 'the corpus')
     images = image_suspects(rows, known.pictures, tool, seed) if known.pictures is not None else None
     captions = caption_suspects(rows, known.index, overlap) if known.index is not None else None
     suspects, classes = join_evidence(images, captions, by), row_classes(rows)
@@ -281,8 +308,9 @@ def decontaminate(
     """
     check_choice(by, EVIDENCE, 'evidence')
     check_choice(mode, MODES, 'mode')
+    if not 0 <= overlap <= 1: raise ValueError(f'overlap is a share from 0 to 1, not {overlap}')
     options = dict(by=by, mode=mode, overlap=overlap, tool=tool, seed=seed)
     clean = partial(clean_rows, known=Benchmarks(benchmarks, by), **options)
     if not isinstance(corpus, (datasets.Dataset, dict)): return clean_shards(corpus, clean, out)
-    rows, ledger = clean(corpus['train'] if isinstance(corpus, dict) else corpus)
+    rows, ledger = clean(split_rows(corpus, 'train', 'the corpus'))
     return datasets.DatasetDict({**corpus, 'train': rows}) if isinstance(corpus, dict) else rows, ledger

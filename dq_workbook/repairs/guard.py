@@ -4,12 +4,15 @@
 
 # %% auto #0
 __all__ = ['FINGERPRINT_FORMAT', 'FINGERPRINT_VERSION', 'HASH_NAME', 'MAX_DISTANCE', 'MIN_DISTANCE', 'SAMPLED_HASHES',
-           'LEAK_COLUMNS', 'only_pictures', 'public_ids', 'fingerprint', 'check_header', 'read_fingerprint',
-           'same_picture_distance', 'near_hash_pairs', 'LeakFound', 'hash_leaks', 'audit_leaks', 'find_leaks', 'guard']
+           'LEAK_COLUMNS', 'only_pictures', 'public_ids', 'fingerprint', 'check_header', 'released_fingerprints',
+           'fingerprint_lines', 'read_fingerprint', 'same_picture_distance', 'near_hash_pairs', 'LeakFound',
+           'hash_leaks', 'audit_leaks', 'find_leaks', 'guard']
 
 # %% ../../nbs/5_repairs/11_guard.ipynb #1acdcbf4
+import gzip
 import json
 import os
+import zlib
 from pathlib import Path
 
 import datasets
@@ -18,7 +21,9 @@ import numpy as np
 import pandas as pd
 
 from ..core.files import write_atomic
+from ..core.project import package_folder
 from ..audits.auditors import audit
+from .leak_search import search_leaks
 from .picture_hash import HASH_SIDE, MIN_QUALITY, hash_images
 
 # %% ../../nbs/5_repairs/11_guard.ipynb #ea894215
@@ -54,9 +59,10 @@ def public_ids(
 
 # %% ../../nbs/5_repairs/11_guard.ipynb #c9558230
 def fingerprint(
-    test, # DatasetDict, of which `test` or the only split counts, or Dataset
-    file, # file to write
-):        # -> Path, the file: JSON lines, about 150 bytes an image
+    test,     # DatasetDict, of which `test` or the only split counts, or Dataset
+    file,     # file to write; compressed where its name ends in .gz
+    about='', # sentence for the header: which images, from where, altered or not
+):            # -> Path, the file: JSON lines, about 150 bytes an image, or 60 compressed
     """Write hashes of a test set by which `guard` finds its images elsewhere, without the images.
 
     Images that can't be read are counted in the file, with a warning. Raises ValueError where there is no
@@ -66,10 +72,12 @@ def fingerprint(
     names, table = public_ids(pictures['id'][:]), hash_images(pictures)
     header = dict(format=FINGERPRINT_FORMAT, version=FINGERPRINT_VERSION, hash=HASH_NAME,
                   images=len(names), unreadable=len(names) - len(table))
+    if about: header['about'] = about
     rows = [dict(id=names[row.Index], pdq=row.hashes[0].tobytes().hex(), quality=int(row.quality),
                  pixels=row.pixels) for row in table.itertuples()]
-    text = ''.join(json.dumps(line) + '\n' for line in (header, *rows))
-    return write_atomic(file, lambda part: part.write_text(text))
+    raw = ''.join(json.dumps(line) + '\n' for line in (header, *rows)).encode()
+    if str(file).endswith('.gz'): raw = gzip.compress(raw, mtime=0) # the same bytes at any time
+    return write_atomic(file, lambda part: part.write_bytes(raw))
 
 # %% ../../nbs/5_repairs/11_guard.ipynb #a70e0e69
 def check_header(
@@ -86,24 +94,40 @@ def check_header(
     if n_rows != wanted: raise ValueError(f'it holds {n_rows} of {wanted} images')
 
 # %% ../../nbs/5_repairs/11_guard.ipynb #93f37faa
+def released_fingerprints(): # -> dict: name, as cifar10-test -> Path
+    """The fingerprints of public test sets that come with this package."""
+    files = sorted((package_folder()/'fingerprints').glob('*.jsonl.gz'))
+    return {file.name.removesuffix('.jsonl.gz'): file for file in files}
+
+def fingerprint_lines(
+    file, # path, or name of a released fingerprint
+):        # -> list of texts
+    """The lines of a file, which may be compressed."""
+    if not Path(file).exists(): file = released_fingerprints().get(str(file), file)
+    raw = Path(file).read_bytes()
+    return (gzip.decompress(raw) if raw.startswith(b'\x1f\x8b') else raw).decode().splitlines() or ['null']
+
 def read_fingerprint(
-    file, # written by `fingerprint`
+    file, # written by `fingerprint`, or the name of a released one
 ):        # -> DataFrame, a row for each readable image: id; hash, 32 bytes; quality, 0..100; pixels, text
-    """Read a fingerprint file.
+    """Read a fingerprint file; attrs['header'] holds its first line.
 
     Raises ValueError in one line that names the file when it is missing, broken or something else.
     """
     try:
-        header, *rows = map(json.loads, Path(file).read_text('utf-8').splitlines() or ['null'])
+        header, *rows = map(json.loads, fingerprint_lines(file))
         check_header(header, len(rows))
         fields = [(str(row['id']), bytes.fromhex(row['pdq']), int(row['quality']), str(row['pixels']))
                   for row in rows]
         table = pd.DataFrame(fields, columns=['id', 'hash', 'quality', 'pixels'])
         if not (table.hash.map(len) == 32).all(): raise ValueError('a hash has not 256 bits')
+        table.attrs['header'] = header
         return table
     except KeyError as error: reason = f'a line has no {error}'
-    except OSError as error: reason = error.strerror
-    except (ValueError, TypeError) as error: reason = str(error).split('\n')[0]
+    except FileNotFoundError:
+        reason = f"there is no such file, and released are {', '.join(released_fingerprints())}"
+    except (OSError, EOFError, zlib.error, ValueError, TypeError) as error:
+        reason = getattr(error, 'strerror', None) or str(error).split('\n')[0]
     raise ValueError(f'{file} is no whole fingerprint file: {reason}')
 
 # %% ../../nbs/5_repairs/11_guard.ipynb #a400164d
@@ -180,7 +204,7 @@ def audit_leaks(
     test,  # Dataset of id and image
     seed,  # of the auditor
 ):         # -> DataFrame with LEAK_COLUMNS
-    """The training images that the open auditor calls a test image."""
+    """The training images that the open auditor calls a test image, or another picture of its scene."""
     if not len(train) or not len(test): return pd.DataFrame(columns=LEAK_COLUMNS)
     found = audit(datasets.DatasetDict(train=train, test=test), kinds=['leak'], seed=seed)
     found = found[found.flagged.astype(bool)]
@@ -189,20 +213,23 @@ def audit_leaks(
 # %% ../../nbs/5_repairs/11_guard.ipynb #aae538de
 def find_leaks(
     train,  # DatasetDict, of which `train` or the only split counts, or Dataset
-    test,   # DatasetDict, of which `test` or the only split counts, Dataset, or path of a fingerprint file
+    test,   # the same with `test`, or the path of a fingerprint file, or the name of a released one
     seed=0, # of the auditor, or of the sample that sets the hashes' limit
+    thorough=False, # audit both sides in full: six times as long, and frames of a scene are told, too
 ):          # -> DataFrame with LEAK_COLUMNS, the strongest first
     """The test images, or near duplicates of them, that stand in training; `guard` without its error."""
     train = only_pictures(train, 'train')
     if isinstance(test, (str, os.PathLike)): leaks = hash_leaks(train, read_fingerprint(test), seed)
-    else: leaks = audit_leaks(train, only_pictures(test, 'test'), seed)
+    elif thorough: leaks = audit_leaks(train, only_pictures(test, 'test'), seed)
+    else: leaks = search_leaks(train, only_pictures(test, 'test'))
     order = dict(by=['score', 'train_id', 'test_id'], ascending=[False, True, True])
     return leaks.sort_values(**order, ignore_index=True)
 
 def guard(
     train,  # DatasetDict, of which `train` or the only split counts, or Dataset
-    test,   # DatasetDict, of which `test` or the only split counts, Dataset, or path of a fingerprint file
+    test,   # the same with `test`, or the path of a fingerprint file, or the name of a released one
     seed=0, # of the auditor, or of the sample that sets the hashes' limit
+    thorough=False, # audit both sides in full: six times as long, and frames of a scene are told, too
 ):          # -> None: no test image was found in training
     """Raise an error when test images, or near duplicates of them, stand in training.
 
@@ -210,5 +237,5 @@ def guard(
     train_id, test_id and score (0.5..1), strongest first. Raises ValueError where there is no image column
     or no such split, and for a file that is no fingerprint.
     """
-    leaks = find_leaks(train, test, seed)
+    leaks = find_leaks(train, test, seed, thorough)
     if len(leaks): raise LeakFound(leaks)

@@ -7,14 +7,13 @@ __all__ = ['HASH_SIDE', 'N_FREQUENCIES', 'WAVES', 'SIGNS', 'MIN_QUALITY', 'HASH_
            'hash_squares', 'pixel_digest', 'hash_pictures', 'hash_images']
 
 # %% ../../nbs/5_repairs/10_picture_hash.ipynb #e57d04d3
-import logging
-
 import numpy as np
 import pandas as pd
 
 from ..core.cache import digest
 from ..core.parallel import map_threads, progress_bar
 from ..sets.images import decode_image, image_bytes
+from .leak_search import warn_unreadable
 
 # %% ../../nbs/5_repairs/10_picture_hash.ipynb #18a037a6
 HASH_SIDE, N_FREQUENCIES = 64, 16 # pixels, side of the square that is hashed; frequencies in each direction
@@ -83,9 +82,5 @@ def hash_images(
             progress.update(len(part))
             parts.append(part)
     table = pd.concat(parts, ignore_index=True).assign(id=pictures['id'][:])
-    broken = table[table.error.notna()]
-    if len(broken):
-        name, reason = broken[['id', 'error']].iloc[0]
-        counts = len(broken), len(table)
-        logging.warning("%d of %d images can't be read, the first: %s, %s", *counts, name, reason)
+    warn_unreadable(table.id.tolist(), table.error.tolist())
     return table.loc[table.error.isna(), HASH_COLUMNS]

@@ -117,7 +117,19 @@ def image_rows(
     images, # DatasetDict
     groups, # Series: id -> group; images it doesn't name are groups of one
 ):          # -> DataFrame id, split, label (NO_LABEL where there is none), group, in the order of the splits
-    """What counts of each image. Raises ValueError for an id that stands twice."""
+    """What counts of each image.
+
+    Raises ValueError for an id that stands twice, images without ids, and groups that are no Series.
+    """
+    if not isinstance(images, dict):
+        raise ValueError(f'all splits are wanted, as a DatasetDict, not a {type(images).__name__}')
+    nameless = [split for split, rows in images.items() if 'id' not in rows.column_names]
+    if nameless: raise ValueError(f'the {nameless[0]} images have no column `id`, by which groups name them')
+    if not isinstance(groups, (pd.Series, dict)):
+        raise ValueError(f'groups are a Series, id -> group, as of dq.groups, not a {type(groups).__name__}')
+    groups = pd.Series(groups, dtype=object)
+    twice = groups.index[groups.index.duplicated()]
+    if len(twice): raise ValueError(f'{twice[0]!r} is in two groups')
     labels = lambda rows: rows['label'][:] if 'label' in rows.column_names else [None] * len(rows)
     parts = [pd.DataFrame(dict(id=rows['id'][:], split=split, label=pd.Series(labels(rows), dtype=object)))
              for split, rows in images.items()]
