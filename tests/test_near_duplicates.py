@@ -11,6 +11,7 @@ from dq_workbook.sets.images import encode_image, image_bytes
 from dq_workbook.sets.load import load
 from dq_workbook.audits import near_duplicates
 from dq_workbook.audits.auditors import audit
+from dq_workbook.audits.findings import doubtful_pairs, pair_words
 from dq_workbook.faults.plant import plant_alterations
 
 TURNS = [way for way in Image.Transpose if way != Image.Transpose.FLIP_LEFT_RIGHT]
@@ -93,6 +94,38 @@ def test_a_small_set_with_copies_is_not_flagged_empty(seed):
     pairs = flagged(make_set(rows + [(f'{how}-0', picture) for how, picture in copies.items()]))
     assert len(pairs) and all(source(a) == source(b) == '0' for a, b in zip(pairs.id, pairs.other))
     assert {'mirror-0', 'small-0'} <= {*pairs.id, *pairs.other}
+
+
+def face(mouth):
+    """A face of a series, drawn from one template."""
+    picture = Image.new('RGB', (64, 64), 'white')
+    draw = ImageDraw.Draw(picture)
+    draw.ellipse((4, 4, 60, 60), fill='gold', outline='black')
+    for left in (18, 38): draw.ellipse((left, 20, left + 8, 28), fill='black')
+    draw.arc((18, 30, 46, 52), *mouth, fill='black', width=3)
+    return picture
+
+
+def test_drawings_that_differ_in_one_place_are_left_to_people_in_a_sentence():
+    rows = [(f'photo-{k}', picture) for k, picture in enumerate(pictures(20))]
+    smile, sad = face((0, 180)), face((180, 360))
+    rows += [('smile-s', smile), ('small-s', smile.resize((48, 48))), ('sad-t', sad)]
+    found = audit(make_set(rows), kinds=PAIRS)
+    flags, left = found[found.flagged], doubtful_pairs(found)
+    assert [sorted(pair) for pair in zip(flags.id, flags.other)] == [['small-s', 'smile-s']]
+    assert ['sad-t', 'smile-s'] in [sorted(pair) for pair in zip(left.id, left.other)]
+    assert pair_words(found).startswith(f'{len(left)} doubtful pair')
+
+
+@pytest.mark.parametrize('n_copies', [0, 3])
+def test_copies_among_few_digits_are_flagged_and_nothing_else(n_copies):
+    digits = load('digits')['train'].select(range(60))
+    rows = [(f'digit-{k}', picture.convert('RGB')) for k, picture in enumerate(digits['image'])]
+    alter = [ImageOps.mirror, lambda picture: ImageEnhance.Brightness(picture).enhance(0.7), ImageOps.mirror]
+    rows += [(f'copy-{k}', alter[k](rows[k][1])) for k in range(n_copies)]
+    found = audit(make_set(rows), kinds=PAIRS)
+    assert {*found.id[found.flagged]} == {f'copy-{k}' for k in range(n_copies)}
+    assert n_copies or len(doubtful_pairs(found)) <= 2
 
 
 def test_a_turned_picture_of_another_class_is_left_to_people():

@@ -21,6 +21,7 @@ from ..core.tables import TABLES, write_table
 from ..sets.dataset import class_names
 from ..sets.load import locate
 from ..faults.kinds import kind_names
+from ..audits.findings import pair_words
 from ..audits.auditors import resolve_auditor
 from ..repairs.folder_copy import copy_folder, folder_digests
 from ..reports.audit_page import changes_words, clean_kinds, headline_words, kind_sections
@@ -58,7 +59,7 @@ def page_words(
     return dict({key: told[key] for key in ('tool', 'why', 'problems')}, name=name, links=links,
                 commands=[apply] if copied and len(told['ledger']) else [],
                 headline=headline_words(name, told['images'], told['findings']),
-                changes=changes_words(told['ledger']),
+                changes=changes_words(told['ledger']), doubt=pair_words(told['findings']),
                 clean=clean_kinds(told['images'], told['findings'], kinds, told['wanted']))
 
 # %% ../../nbs/9_app/11_audit_results.ipynb #bc26691e
@@ -80,7 +81,8 @@ def write_results(
     page = write_audit_page(out/'index.html', **words | dict(kinds=sections))
     write_json(audit_record(dataset, images, files, copied), out/'audit.json')
     lines = summary_lines(words['headline'], kinds, words['clean'], ledger)
-    return [*lines, f'page: {page}', *(f'next: {line}' for line in words['commands'])]
+    doubt = [words['doubt']] if words['doubt'] else []
+    return [*lines, *doubt, f'page: {page}', *(f'next: {line}' for line in words['commands'])]
 
 # %% ../../nbs/9_app/11_audit_results.ipynb #acadf54d
 def audit_record(

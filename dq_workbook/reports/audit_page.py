@@ -240,6 +240,7 @@ AUDIT_PAGE = '''<!doctype html><html lang="en"><head><meta charset="utf-8"><titl
 <h1>{{ headline }}</h1>
 <p>{{ changes }} A flag is a suspicion: how often it is right was measured by planting defects into these
 pictures, where that can be done.</p>
+{% if doubt %}<p><b>{{ doubt }}</b></p>{% endif %}
 {% if kinds %}<table><thead><tr><th>kind<th>flagged<th>how often right<th>what to do</tr></thead><tbody>
 {% for row in kinds %}<tr><td><a href="#{{ row.kind }}"><b>{{ row.kind|replace('_', ' ') }}</b></a>
 <small>{{ row.about }}</small><td class="n">{{ row.n }}<td>{{ row.right }}<td>{{ row.advice }}</tr>

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['ALWAYS_MISSING', 'LEAST_EVIDENCE', 'TAIL_SHARE', 'DECOY_LIMIT', 'PRIOR_TAIL', 'PRIOR_WEIGHT', 'SCALE_RANGE',
-           'log_closeness', 'merge_groups', 'pair_gaps', 'join_rows', 'outside_spacings', 'truncated_scale',
-           'decoy_tail', 'expected_false', 'gap_threshold', 'decoy_check']
+           'GROUP_GAP', 'FDRS', 'FEW_IMAGES', 'REVIEW', 'log_closeness', 'merge_groups', 'pair_gaps', 'join_rows',
+           'outside_spacings', 'truncated_scale', 'decoy_tail', 'expected_false', 'gap_by_chance', 'gap_threshold',
+           'decoy_check', 'judge_gaps']
 
 # %% ../../nbs/1_stats/07_persistence.ipynb #24517153
 import numpy as np
@@ -91,8 +92,8 @@ def outside_spacings(
 # %% ../../nbs/1_stats/07_persistence.ipynb #f9656893
 TAIL_SHARE  = 0.1       # of the decoys: their tail
 DECOY_LIMIT = 1.0       # gap beyond which a decoy may be a copy and isn't looked at
-PRIOR_TAIL  = 0.5, 0.24 # start and scale of the tail, for sets with few decoys
-PRIOR_WEIGHT = 200      # decoys that the prior is worth
+PRIOR_TAIL  = 0.5, 0.16 # start and scale of the tail, for sets with few decoys
+PRIOR_WEIGHT = 200, 500 # decoys that either is worth; only a tenth of the decoys tell a scale
 SCALE_RANGE = 0.05, 0.6 # of the tail: least where hardly any decoy has a gap, most where no end is seen
 
 def truncated_scale(
@@ -112,7 +113,7 @@ def decoy_tail(
     if not len(decoys): return PRIOR_TAIL
     start = np.quantile(decoys, 1 - TAIL_SHARE)
     own = np.array([start, truncated_scale(decoys[decoys >= start] - start, DECOY_LIMIT - start)])
-    weight = len(decoys) / (len(decoys) + PRIOR_WEIGHT)
+    weight = len(decoys) / (len(decoys) + np.array(PRIOR_WEIGHT))
     return tuple((weight * own + (1 - weight) * np.array(PRIOR_TAIL)).tolist())
 
 def expected_false(
@@ -123,6 +124,15 @@ def expected_false(
     """How many images stand apart by chance."""
     start, scale = tail
     return n_images * TAIL_SHARE * np.exp(-(np.asarray(gap) - start) / scale)
+
+def gap_by_chance(
+    n_false,  # number or array
+    n_images, # images that were looked at
+    tail,     # (start, scale) from `decoy_tail`
+):            # -> the gap that chance is expected to give so many images; the start of the tail at least
+    """The inverse of `expected_false`."""
+    start, scale = tail
+    return np.maximum(start + scale * np.log(n_images * TAIL_SHARE / n_false), start)
 
 # %% ../../nbs/1_stats/07_persistence.ipynb #442a8089
 def gap_threshold(
@@ -135,9 +145,7 @@ def gap_threshold(
     """The lowest threshold that keeps the expected false discovery rate."""
     best = np.full(n_images, -1.0) # a row without pairs
     np.maximum.at(best, pairs.ravel(), np.repeat(gaps, 2))
-    (start, scale), n_flagged = tail, np.arange(1, n_images + 1)
-    needed = start + scale * np.log(n_images * TAIL_SHARE / (fdr * n_flagged)) # expected_false is fdr * n
-    needed = np.maximum(needed, start)
+    needed = gap_by_chance(fdr * np.arange(1, n_images + 1), n_images, tail)
     good = np.flatnonzero(np.sort(best)[::-1] >= needed)
     return float(needed[good[-1] if len(good) else 0])
 
@@ -150,3 +158,28 @@ def decoy_check(
     if not len(third): return np.nan
     second, third = (np.quantile(column, 1 - TAIL_SHARE / 10) for column in (second, third))
     return float(second / max(third, SCALE_RANGE[0]))
+
+# %% ../../nbs/1_stats/07_persistence.ipynb #d7a1c011
+GROUP_GAP    = 0.85 # gap from which pairs are joined before decoys are drawn; chance passes 1 in 100
+FDRS         = 0.05, 0.1 # wanted shares of false ones; the second in few images, where none passes the first
+FEW_IMAGES   = 100  # in which a single copy can hardly stand out
+REVIEW       = 1, 0.2 # images, or share, that chance is allowed where pairs are only shown to people
+
+def judge_gaps(
+    evidence, # float array [m], at most 1
+    gaps,     # float array [m], from `pair_gaps`
+    pairs,    # int array [m, 2] of rows
+    asked,    # bool array [m], pairs on which the threshold decides
+    n_images, # rows
+):            # -> dict: fdr (wanted), threshold, review_threshold, by_chance, decoy_check
+    """How far a pair has to stand apart."""
+    spacings = outside_spacings(evidence, pairs, join_rows(pairs[gaps >= GROUP_GAP], n_images))
+    tail = decoy_tail(spacings[:, 1])
+    ask = lambda fdr: gap_threshold(gaps[asked], pairs[asked], n_images, tail, fdr)
+    tried = FDRS if n_images < FEW_IMAGES else FDRS[:1]
+    fdr = next((fdr for fdr in tried if (gaps[asked] >= ask(fdr)).any()), FDRS[0])
+    threshold, (n_false, share) = ask(fdr), REVIEW
+    review = float(min(threshold, ask(share), gap_by_chance(n_false, n_images, tail)))
+    by_chance = min(expected_false(threshold, n_images, tail), n_images)
+    return dict(fdr=fdr, threshold=threshold, review_threshold=review, by_chance=float(by_chance),
+                decoy_check=decoy_check(spacings))
