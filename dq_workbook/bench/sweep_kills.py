@@ -159,6 +159,7 @@ def kill_round(
             told.append(dict(who=who, left=left_over(family) if who == 'sweep' and process.wait() else []))
         if process.poll() is not None:
             if process.returncode == 0: break # everything is done
+            if process.returncode == 2: raise RuntimeError(f'the sweep is refused: see {home}/sweep.log')
             process = start()
     for _ in range(3): # runs that were killed two times have failed, and are tried again
         if process.wait(LONGEST) == 0: break
@@ -197,7 +198,9 @@ def dask_cluster(
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
     family = []
     try:
-        yield cluster.stdout.readline().strip(), cluster.pid
+        address = cluster.stdout.readline().strip()
+        if not address: raise RuntimeError(f'no cluster of Dask: see {home}/cluster.log')
+        yield address, cluster.pid
         family = below(cluster.pid)
     finally:
         for process in [*family, cluster]:
