@@ -30,6 +30,7 @@ def find_browser(): # -> text, its command; empty where there is none
     """Chromium by `$DQ_BROWSER`, or as it is called on several systems."""
     return os.environ.get('DQ_BROWSER') or next(filter(None, map(shutil.which, BROWSERS)), '')
 
+# %% ../../nbs/bench/12_sweep_pages.ipynb #980d357a
 def ask_browser(
     browser,  # command of Chromium
     *options, # what it is to do
