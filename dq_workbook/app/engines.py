@@ -172,6 +172,7 @@ class ResumedCall:
 LOOK_SECONDS = 1     # between two looks at jobs
 JOB_MINUTES = 24 * 60 # that a job may take; `SBATCH_TIMELIMIT` goes before
 
+# %% ../../nbs/9_app/07_engines.ipynb #77adba49
 class JobExecutor(Executor):
     """Calls become jobs; those that wait together are one array."""
 

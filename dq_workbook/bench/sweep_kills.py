@@ -89,7 +89,8 @@ def kill_one(
 ):           # -> bool, whether there was one to kill
     """Kill a process at a random moment of the life of its kind."""
     victims, until = [], time.monotonic() + PATIENCE
-    there = lambda: [p for p in processes_below(*roots) if kind_of(p) == ('kernel' if who == 'sweep' else who)]
+    kind = 'kernel' if who == 'sweep' else who # a sweep is killed while it has a kernel
+    there = lambda: [p for p in processes_below(*roots) if kind_of(p) == kind]
     while not there() and process.poll() is None and time.monotonic() < until: time.sleep(0.1)
     time.sleep(random.uniform(0, MOMENT))
     victims = [psutil.Process(process.pid)] if who == 'sweep' and process.poll() is None else there()
