@@ -120,6 +120,7 @@ def error_of(
     try: return future.exception()
     except CancelledError: return RuntimeError('the cluster has gone: the same command goes on where it was')
 
+# %% ../../nbs/9_app/09_sweep.ipynb #91f91d6e
 def ended_run(
     future, # of `execute_run`, done
     run,    # planned run

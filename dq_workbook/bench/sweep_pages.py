@@ -41,6 +41,7 @@ def ask_browser(
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_OF_BROWSER, check=True)
     return done.stdout
 
+# %% ../../nbs/bench/12_sweep_pages.ipynb #5f8a8e99
 def open_page(
     browser,   # command of Chromium
     page,      # Path of a page
