@@ -168,9 +168,11 @@ class ResumedCall:
         from submitit.helpers import DelayedSubmission
         return DelayedSubmission(self, function, *args)
 
+# %% ../../nbs/9_app/07_engines.ipynb #113108c8
 LOOK_SECONDS = 1     # between two looks at jobs
 JOB_MINUTES = 24 * 60 # that a job may take; `SBATCH_TIMELIMIT` goes before
 
+# %% ../../nbs/9_app/07_engines.ipynb #77adba49
 class JobExecutor(Executor):
     """Calls become jobs; those that wait together are one array."""
 
@@ -200,6 +202,7 @@ class JobExecutor(Executor):
         self.closed.set()
         for _, job in self.running: job.cancel()
 
+# %% ../../nbs/9_app/07_engines.ipynb #daeb195f
 def tell_ended(
     future, # concurrent.futures.Future
     job,    # of submitit, ended
@@ -245,6 +248,7 @@ def remote_executor(
         warm_workers(client, modules)
         yield client.get_executor()
 
+# %% ../../nbs/9_app/07_engines.ipynb #9482cae6
 @contextmanager
 def make_executor(
     jobs,       # processes on this machine

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['KILLED', 'KILLED_ELSEWHERE', 'PAGE_SECONDS', 'place_run', 'plan_runs', 'check_runs', 'planned_fits', 'count_fits',
-           'fits_text', 'was_killed', 'ended_run', 'run_queue', 'run_all', 'run_planned', 'run_some', 'sweep']
+           'fits_text', 'was_killed', 'error_of', 'ended_run', 'run_queue', 'run_all', 'run_planned', 'run_some',
+           'sweep']
 
 # %% ../../nbs/9_app/09_sweep.ipynb #7ab8e033
 import re
 import time
 from collections import Counter, deque
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, wait
 
 import pandas as pd
 from tqdm import tqdm
@@ -112,12 +113,20 @@ def was_killed(
     ended = 'DeadKernelError|KilledProcess|RuntimeError: Kernel died' # the last one as it started
     return record['status'] == 'failed' and bool(re.match(ended, record['error']))
 
+def error_of(
+    future, # done
+):          # -> exception, or None
+    """What a call raised; a cluster that has gone has cancelled it."""
+    try: return future.exception()
+    except CancelledError: return RuntimeError('the cluster has gone: the same command goes on where it was')
+
+# %% ../../nbs/9_app/09_sweep.ipynb #91f91d6e
 def ended_run(
     future, # of `execute_run`, done
     run,    # planned run
 ):          # -> content of run.json
     """How a run ended. Raises what no run can go on with, as OSError for a full disk."""
-    error = future.exception()
+    error = error_of(future)
     killed = isinstance(error, BrokenExecutor) or type(error).__name__ in KILLED_ELSEWHERE
     if error and not killed: raise error
     if not killed: return future.result()
@@ -143,7 +152,7 @@ def run_queue(
         done, _ = wait(running, timeout=5, return_when=FIRST_COMPLETED)
         if not done: yield None
         for future in done:
-            broken |= isinstance(future.exception(), BrokenExecutor)
+            broken |= isinstance(error_of(future), BrokenExecutor)
             record = ended_run(future, run := running.pop(future))
             killed[run['folder']] += was_killed(record)
             if was_killed(record) and killed[run['folder']] == 1: queue.append(run)

@@ -57,6 +57,7 @@ def retry_grid(
     from dq_workbook.app.plan import retry
     return tell_runs(retry(grid, jobs, engine))
 
+# %% ../../nbs/9_app/14_sweep_actions.ipynb #1e40011f
 @SWEEP_ACTIONS.add('run')
 def execute_one(
     grid, # name or path

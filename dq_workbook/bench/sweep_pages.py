@@ -30,6 +30,7 @@ def find_browser(): # -> text, its command; empty where there is none
     """Chromium by `$DQ_BROWSER`, or as it is called on several systems."""
     return os.environ.get('DQ_BROWSER') or next(filter(None, map(shutil.which, BROWSERS)), '')
 
+# %% ../../nbs/bench/12_sweep_pages.ipynb #980d357a
 def ask_browser(
     browser,  # command of Chromium
     *options, # what it is to do
@@ -40,6 +41,7 @@ def ask_browser(
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_OF_BROWSER, check=True)
     return done.stdout
 
+# %% ../../nbs/bench/12_sweep_pages.ipynb #5f8a8e99
 def open_page(
     browser,   # command of Chromium
     page,      # Path of a page

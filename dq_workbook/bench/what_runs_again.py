@@ -59,6 +59,7 @@ CODE = { # what is changed -> (file of the package, what is added to it, steps t
     'the page of all runs': ('app/index.py', b'\nMORE = 1\n', ''),
     'code of transfer': ('training/transfer.py', b'\nMORE = 1\n', '')}
 
+# %% ../../nbs/bench/11_what_runs_again.ipynb #d0e09185
 def linked_data(
     home, # Path of a folder
 ):        # -> Path of a picture; its class folder in home/pets is a link
@@ -68,6 +69,7 @@ def linked_data(
     (home/'elsewhere'/'a.png').write_bytes(b'1')
     return home/'elsewhere'/'a.png'
 
+# %% ../../nbs/bench/11_what_runs_again.ipynb #d5f93bb5
 def other_changes(
     home, # Path of a folder, where `~` leads
 ):        # -> dict: what is changed -> (run, context in which it is, steps that are made again)
