@@ -1578,6 +1578,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'dq_workbook/reports/collect.py'),
                                              'dq_workbook.reports.collect.collect_table': ( '8_reports/collect.html#collect_table',
                                                                                             'dq_workbook/reports/collect.py'),
+                                             'dq_workbook.reports.collect.collect_tables': ( '8_reports/collect.html#collect_tables',
+                                                                                             'dq_workbook/reports/collect.py'),
                                              'dq_workbook.reports.collect.main_effects': ( '8_reports/collect.html#main_effects',
                                                                                            'dq_workbook/reports/collect.py'),
                                              'dq_workbook.reports.collect.newest_runs': ( '8_reports/collect.html#newest_runs',
