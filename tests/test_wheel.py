@@ -25,7 +25,8 @@ def test_templates_sweeps_cards_and_fingerprints_travel_in_the_wheel(wheel):
         paths = [path for path in (ROOT/'nbs'/folder).iterdir() if path.is_file()]
         files = {f'dq_workbook/{folder}/{path.name}' for path in paths}
         assert files and files <= held
-    released = {f'dq_workbook/fingerprints/{path.name}' for path in (ROOT/'dq_workbook'/'fingerprints').iterdir()}
+    files = (ROOT/'dq_workbook'/'fingerprints').iterdir()
+    released = {f'dq_workbook/fingerprints/{path.name}' for path in files}
     assert len(released) == 3 and {'dq_workbook/cards.yaml', *released} <= held
 
 

@@ -129,5 +129,6 @@ def collect_tables(
     root, found = root or project_root(), set()
     for folder, record in newest_runs(study, root):
         names = RESULT_TABLES.get(record.get('template'), ()) if record['status'] == 'done' else ()
-        found |= {(record['template'], name) for name in names if (folder/'tables'/f'{name}.parquet').exists()}
+        there = [name for name in names if (folder/'tables'/f'{name}.parquet').exists()]
+        found |= {(record['template'], name) for name in there}
     return [collect_table(study, *one, root) for one in sorted(found)]
