@@ -62,7 +62,7 @@ paper: setup  ## the article from the tables in docs/results: a page, and a PDF 
 	$(BIN)/python -m dq_workbook.reports.paper $(PAPER)
 
 results: setup  ## write down in docs/results what the newest runs of a sweep gave: make results SWEEP=default
-	$(BIN)/python -c 'from dq_workbook.reports.collect import collect; print(collect("$(SWEEP)"))'
+	$(BIN)/python -c 'from dq_workbook.reports.collect import collect, collect_tables; print(collect("$(SWEEP)"), *collect_tables("$(SWEEP)"), sep="\n")'
 
 docs: setup  ## README.md and docs/*.md from the tables in docs/results
 	$(BIN)/python -c 'from dq_workbook.reports.pages import write_pages; print(*write_pages(), sep="\n")'

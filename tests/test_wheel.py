@@ -19,13 +19,15 @@ def wheel(tmp_path_factory):
     return next(out.glob('*.whl'))
 
 
-def test_templates_sweeps_and_cards_travel_in_the_wheel(wheel):
+def test_templates_sweeps_cards_and_fingerprints_travel_in_the_wheel(wheel):
     held = set(zipfile.ZipFile(wheel).namelist())
     for folder in ('templates', 'sweeps'):
         paths = [path for path in (ROOT/'nbs'/folder).iterdir() if path.is_file()]
         files = {f'dq_workbook/{folder}/{path.name}' for path in paths}
         assert files and files <= held
-    assert 'dq_workbook/cards.yaml' in held
+    files = (ROOT/'dq_workbook'/'fingerprints').iterdir()
+    released = {f'dq_workbook/fingerprints/{path.name}' for path in files}
+    assert len(released) == 3 and {'dq_workbook/cards.yaml', *released} <= held
 
 
 WORK = '''

@@ -198,6 +198,7 @@ def load_test(
         except ValueError: return name
     return load_all(name)
 
+# %% ../../nbs/9_app/16_cli.ipynb #5afda8c4
 def load_pair(
     train, # name or path of the training images
     test,  # name or path of the test images, or of their fingerprint
@@ -236,6 +237,7 @@ def run_guard(
         print(f'{leak.train_id} = {leak.test_id}, score {leak.score:.3f}')
     return int(len(leaks) > 0)
 
+# %% ../../nbs/9_app/16_cli.ipynb #3ec073d5
 @COMMANDS.add('fingerprint')
 def write_fingerprint(
     test:str,       # folder, file or name of the test images

@@ -187,6 +187,7 @@ def seen_leaks(
                 seen_by_guard=share(guarded.test_id),
                 right_group=(found.id.map(by) == found.other.map(by)).mean() if len(found) else np.nan)
 
+# %% ../../nbs/bench/07_fingerprints.ipynb #38044358
 def split_leaks(
     images, # DatasetDict, all images of which are split anew
     column, # that tells who or what an image comes from

@@ -90,6 +90,7 @@ def sample_keeping(
     order = np.random.default_rng(seed).permutation(len(rows))
     return rows.select(np.sort(order[np.argsort(~must[order], kind='stable')][:n]))
 
+# %% ../../nbs/bench/09_guard.ipynb #81ea7231
 def guard_cost(
     train, # Dataset of id and image
     test,  # Dataset of id and image

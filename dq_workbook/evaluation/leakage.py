@@ -118,6 +118,7 @@ def check_leaked(
     counts = len(missing), len(leaked)
     logging.warning('%d of %d leaked ids were not predicted, the first: %s', *counts, missing[0])
 
+# %% ../../nbs/7_evaluation/03_leakage.ipynb #adcd26ac
 def arm_inflation(
     rows,    # predictions of one arm
     leaked,  # ids of the leaked test images that count

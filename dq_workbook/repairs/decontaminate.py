@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['OVERLAP', 'ASK_FROM', 'N_HASHES', 'SUSPECT_COLUMNS', 'EVIDENCE', 'DOUBTFUL', 'MODES', 'caption_shingles',
-           'caption_overlap', 'min_hash', 'CaptionIndex', 'check_rows', 'split_rows', 'pictures_only', 'image_suspects',
-           'row_captions', 'caption_suspects', 'require_both', 'join_evidence', 'suspect_ledger', 'Benchmarks',
-           'row_classes', 'spare_classes', 'clean_rows', 'read_shard', 'clean_shards', 'decontaminate']
+           'caption_overlap', 'min_hash', 'CaptionIndex', 'pictures_only', 'image_suspects', 'row_captions',
+           'caption_suspects', 'require_both', 'join_evidence', 'suspect_ledger', 'Benchmarks', 'row_classes',
+           'spare_classes', 'clean_rows', 'read_shard', 'clean_shards', 'decontaminate']
 
 # %% ../../nbs/5_repairs/04_decontaminate.ipynb #9c29928a
 import os
@@ -24,7 +24,7 @@ from ..core.files import write_atomic
 from ..core.registry import check_choice
 from ..core.tables import TABLES
 from ..sets.images import image_bytes
-from ..sets.dataset import class_names, replace_column, select_ids
+from ..sets.dataset import check_rows, class_names, replace_column, select_ids, split_rows
 from ..sets.sources import locate
 from ..audits.auditors import audit
 from .recipes import change_reason, keep_one_per_class
@@ -80,28 +80,6 @@ class CaptionIndex:
         return (self.known[-number][0], overlap) if near else ('', 0.0)
 
 # %% ../../nbs/5_repairs/04_decontaminate.ipynb #f8f18341
-def check_rows(
-    rows,    # what should be a Dataset
-    columns, # names of columns that it must have
-    what,    # what the rows are, for the message
-):           # -> rows, unchanged
-    """Refuse what isn't a Dataset with these columns: raises ValueError that names what is wrong."""
-    if not isinstance(rows, datasets.Dataset):
-        raise ValueError(f'{what} is given as a DatasetDict or a Dataset, not as {type(rows).__name__}')
-    missing = [column for column in columns if column not in rows.column_names]
-    if missing: raise ValueError(f"{what} has no column `{missing[0]}`, only {', '.join(rows.column_names)}")
-    return rows
-
-def split_rows(
-    images, # DatasetDict or Dataset
-    split,  # the split that counts of a DatasetDict
-    what,   # what the images are, for the message
-):          # -> what should be a Dataset
-    """One split, or all there is. Raises ValueError where there is no such split."""
-    if not isinstance(images, dict): return images
-    if split in images: return images[split]
-    raise ValueError(f"{what} has no split {split!r}, only {', '.join(images) or 'none'}")
-
 def pictures_only(
     split,     # Dataset
     prefix='', # put before the ids

@@ -107,6 +107,7 @@ def fingerprint_lines(
     raw = Path(file).read_bytes()
     return (gzip.decompress(raw) if raw.startswith(b'\x1f\x8b') else raw).decode().splitlines() or ['null']
 
+# %% ../../nbs/5_repairs/11_guard.ipynb #b7d50892
 def read_fingerprint(
     file, # written by `fingerprint`, or the name of a released one
 ):        # -> DataFrame, a row for each readable image: id; hash, 32 bytes; quality, 0..100; pixels, text

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['from_columns', 'to_columns', 'class_names', 'check_classes', 'select_ids', 'replace_column', 'replace_rows',
-           'append_rows', 'dataset_hash']
+           'append_rows', 'dataset_hash', 'check_rows', 'split_rows']
 
 # %% ../../nbs/2_sets/01_dataset.ipynb #494eb05b
 from collections import Counter
@@ -118,3 +118,26 @@ def dataset_hash(
         labels = rows['label'][:] if 'label' in rows.column_names else []
         parts += [name, rows['id'][:], labels, list(map(digest, image_bytes(rows)))]
     return digest(*parts)
+
+# %% ../../nbs/2_sets/01_dataset.ipynb #c0ffee02
+def check_rows(
+    rows,    # what should be a Dataset
+    columns, # names of columns that it must have
+    what,    # what the rows are, for the message
+):           # -> rows, unchanged
+    """Refuse what isn't a Dataset with these columns: raises ValueError that names what is wrong."""
+    if not isinstance(rows, datasets.Dataset):
+        raise ValueError(f'{what} is given as a DatasetDict or a Dataset, not as {type(rows).__name__}')
+    missing = [column for column in columns if column not in rows.column_names]
+    if missing: raise ValueError(f"{what} has no column `{missing[0]}`, only {', '.join(rows.column_names)}")
+    return rows
+
+def split_rows(
+    images, # DatasetDict or Dataset
+    split,  # the split that counts of a DatasetDict
+    what,   # what the images are, for the message
+):          # -> what should be a Dataset
+    """One split, or all there is. Raises ValueError where there is no such split."""
+    if not isinstance(images, dict): return images
+    if split in images: return images[split]
+    raise ValueError(f"{what} has no split {split!r}, only {', '.join(images) or 'none'}")
