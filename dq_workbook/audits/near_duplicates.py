@@ -102,6 +102,7 @@ def measure_matches(
     """What is kept of a comparison."""
     return matches.assign(agreement=agreement(matches))[MEASURES]
 
+# %% ../../nbs/4_audits/05_near_duplicates.ipynb #d7a1c041
 def compare_pairs(
     thumbs,  # uint8 array [n, 32, 32, 3]
     vectors, # array [n, d] of embeddings, rows of length one
@@ -250,16 +251,18 @@ def add_scenes(
     return pd.DataFrame(dict(one=both.one, two=both.two, score=both.scene.where(new, both.score),
                              flagged=known | new, copy=both['copy'].eq(True) & ~new))
 
+# %% ../../nbs/4_audits/05_near_duplicates.ipynb #d7a1c040
 def count_pairs(
     matches, # DataFrame evidence, gap
     flagged, # bool array, those that stand apart
     held,    # bool array, those that are left to people however far they stand apart
     told,    # dict from `judge_gaps`
 ):           # -> dict: pairs, flagged, doubtful, held_back, alike
-    """How many pairs there are, and of the rest how many are doubtful or match as copies do."""
+    """How many pairs there are, and how many are worth a look, held back, or match as copies and rivals do."""
     kinds = dict(doubtful=(matches.gap >= told['review_threshold']) & ~held & ~flagged,
-                 held_back=(matches.gap >= told['threshold']) & held, alike=(matches.evidence >= ALIKE) & ~flagged)
-    return dict(pairs=len(matches), flagged=int(flagged.sum()), **{name: int(n.sum()) for name, n in kinds.items()})
+                 held_back=(matches.gap >= told['threshold']) & held,
+                 alike=(matches.evidence >= ALIKE) & ~flagged)
+    return dict(pairs=len(matches), flagged=int(flagged.sum())) | {k: int(n.sum()) for k, n in kinds.items()}
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #324e6a5f
 def near_duplicate_findings(
@@ -272,9 +275,7 @@ def near_duplicate_findings(
 ):              # -> DataFrame id, kind, score, flagged, other, relation
     """Duplicates, scenes, leaks and label conflicts among the candidates and the images with equal pixels.
 
-    attrs['near_duplicates'] holds what `judge_gaps` tells, the number of pairs, and how many are flagged,
-    doubtful (worth a look), held back (by a turn, or as drawings that differ in a place), alike (they match
-    as copies do, and so do their rivals) and in a scene.
+    attrs['near_duplicates'] holds what `judge_gaps` and `count_pairs` tell, and how many pairs are of a scene.
     """
     sha = table.sha.to_numpy()
     pairs = np.unique(np.sort(np.concatenate([exact_pairs(table), candidates]), axis=1), axis=0)
