@@ -119,7 +119,7 @@ def test_drawings_that_differ_in_one_place_are_left_to_people_in_a_sentence():
 
 @pytest.mark.parametrize('n_copies', [0, 3])
 def test_copies_among_few_digits_are_flagged_and_nothing_else(n_copies):
-    digits = load('digits')['train'].select(range(60))
+    digits = load('digits')['train'].select(range(120))
     rows = [(f'digit-{k}', picture.convert('RGB')) for k, picture in enumerate(digits['image'])]
     alter = [ImageOps.mirror, lambda picture: ImageEnhance.Brightness(picture).enhance(0.7), ImageOps.mirror]
     rows += [(f'copy-{k}', alter[k](rows[k][1])) for k in range(n_copies)]

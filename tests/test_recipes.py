@@ -35,7 +35,8 @@ def test_a_recipe_never_leaves_more_wrong_labels(noisy, recipe):
     wrong_before = sum(before[i] != right[i] for i in before)
     wrong_after = sum(label != right[i] for i, label in labels(repaired).items())
     assert wrong_after <= wrong_before and (share or len(ledger) <= 0.01 * len(before))
-    if recipe != 'relabel': assert wrong_after <= (1 - LEAST_FALL[share]) * wrong_before
+    fall = LEAST_FALL[share] / 3 if recipe == 'relabel' else LEAST_FALL[share] # it leaves more to people
+    assert wrong_after <= (1 - fall) * wrong_before
     assert set(ledger.attrs['review']).isdisjoint(ledger.id)
     _, low, high = ledger.attrs['expected_wrong']
     assert low <= high <= len(ledger) + 1e-9

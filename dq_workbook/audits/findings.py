@@ -139,12 +139,12 @@ def doubtful_pairs(
 
 def pair_words(
     findings, # findings table of an audit, with its attrs
-):            # -> text, one sentence or two; empty where nothing needs a look
+):            # -> text, one sentence; empty where nothing needs a look
     """What is to be said of pairs that aren't flagged."""
     told, rows = findings.attrs.get('near_duplicates', dict(flagged=1, alike=0)), doubtful_pairs(findings)
     none = '' if told['flagged'] else 'No two pictures are flagged as copies, but '
     named = '; '.join(f'{row.id} and {row.other}' for row in rows.head(N_SHOWN).itertuples())
-    more = ' ...' if len(rows) > N_SHOWN else ''
-    if len(rows): text = f'{none}{len(rows):,} doubtful pair{"s" * (len(rows) > 1)} to be looked at: {named}{more}.'
-    else: text = f'{none}{told["alike"]:,} pairs match as copies do, and so do many others: look-alikes or copies.'
-    return text if len(rows) or none and told['alike'] else ''
+    more, s = ' ...' if len(rows) > N_SHOWN else '', 's' * (len(rows) != 1)
+    if len(rows): return f'{none}{len(rows):,} doubtful pair{s} should be looked at: {named}{more}.'
+    if told['flagged'] or not told['alike']: return ''
+    return f'{none}{told["alike"]:,} pairs match as copies do, and so do others: look-alikes, or copies.'

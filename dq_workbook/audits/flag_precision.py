@@ -129,11 +129,11 @@ def precision_rows(
     redraw = lambda scores: random.choice(scores, len(scores))
     draws = [(redraw(others), redraw(planted)) for _ in range(DRAWS)]
     low, high = np.quantile([score_precision(*draw, SCORES) for draw in draws], [0.025, 0.975], axis=0)
-    least, most = share_interval(others, planted, draws)
+    share, (least, most) = defect_share(others, planted), share_interval(others, planted, draws)
     as_given = table.suggested[table.planted & (table.score >= 0.5)].astype(float).mean()
-    right = min(as_given / max(1 - least, 1e-9), 1.0) # what was given before was wrong that often itself
-    facts = dict(kind=kind, suggested_right=right, prevalence=defect_share(others, planted),
-                 prevalence_low=least, prevalence_high=most)
+    right = min(as_given / max(1 - share, 1e-9), 1.0) # what was given before was wrong that often itself
+    facts = dict(kind=kind, suggested_right=right, prevalence=share, prevalence_low=least,
+                 prevalence_high=most)
     curve = dict(score=SCORES, precision=score_precision(others, planted, SCORES), low=low, high=high)
     return pd.DataFrame(curve).assign(**facts)
 

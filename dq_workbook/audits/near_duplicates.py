@@ -102,6 +102,7 @@ def measure_matches(
     """What is kept of a comparison."""
     return matches.assign(agreement=agreement(matches))[MEASURES]
 
+# %% ../../nbs/4_audits/05_near_duplicates.ipynb #d7a1c041
 def compare_pairs(
     thumbs,  # uint8 array [n, 32, 32, 3]
     vectors, # array [n, d] of embeddings, rows of length one
@@ -250,16 +251,18 @@ def add_scenes(
     return pd.DataFrame(dict(one=both.one, two=both.two, score=both.scene.where(new, both.score),
                              flagged=known | new, copy=both['copy'].eq(True) & ~new))
 
+# %% ../../nbs/4_audits/05_near_duplicates.ipynb #d7a1c040
 def count_pairs(
     matches, # DataFrame evidence, gap
     flagged, # bool array, those that stand apart
     held,    # bool array, those that are left to people however far they stand apart
     told,    # dict from `judge_gaps`
 ):           # -> dict: pairs, flagged, doubtful, held_back, alike
-    """How many pairs there are, and of the rest how many are doubtful or match as copies do."""
+    """How many pairs there are, and how many are flagged, worth a look, held back, or match as copies do."""
     kinds = dict(doubtful=(matches.gap >= told['review_threshold']) & ~held & ~flagged,
-                 held_back=(matches.gap >= told['threshold']) & held, alike=(matches.evidence >= ALIKE) & ~flagged)
-    return dict(pairs=len(matches), flagged=int(flagged.sum()), **{name: int(n.sum()) for name, n in kinds.items()})
+                 held_back=(matches.gap >= told['threshold']) & held,
+                 alike=(matches.evidence >= ALIKE) & ~flagged)
+    return dict(pairs=len(matches), flagged=int(flagged.sum())) | {k: int(n.sum()) for k, n in kinds.items()}
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #324e6a5f
 def near_duplicate_findings(
@@ -272,9 +275,7 @@ def near_duplicate_findings(
 ):              # -> DataFrame id, kind, score, flagged, other, relation
     """Duplicates, scenes, leaks and label conflicts among the candidates and the images with equal pixels.
 
-    attrs['near_duplicates'] holds what `judge_gaps` tells, the number of pairs, and how many are flagged,
-    doubtful (worth a look), held back (by a turn, or as drawings that differ in a place), alike (they match
-    as copies do, and so do their rivals) and in a scene.
+    attrs['near_duplicates'] is what `judge_gaps` and `count_pairs` tell, and the number of scene pairs.
     """
     sha = table.sha.to_numpy()
     pairs = np.unique(np.sort(np.concatenate([exact_pairs(table), candidates]), axis=1), axis=0)
@@ -282,15 +283,14 @@ def near_duplicate_findings(
     exact = sha[pairs[:, 0]] == sha[pairs[:, 1]]
     held_back = matches.turned.to_numpy() & changes_class(table, pairs)
     held_back |= ~exact & other_drawings(thumbs, pairs, matches.worst_patch.to_numpy())
-    evidence, gaps = matches.evidence.to_numpy(), matches.gap.to_numpy()
+    evidence, gaps = matches[['evidence', 'gap']].to_numpy().T
     told = judge_gaps(evidence, gaps, pairs, ~exact & ~held_back, len(table))
-    limit = np.where(held_back, HELD_BACK, 1)
-    scores = np.where(exact, 1, np.minimum(to_score(gaps, told['threshold'], SCORE_WIDTH), limit))
+    scores = np.minimum(to_score(gaps, told['threshold'], SCORE_WIDTH), np.where(held_back, HELD_BACK, 1))
     flagged = exact | ((gaps >= told['threshold']) & ~held_back)
-    verdicts = dict(one=pairs[:, 0], two=pairs[:, 1], score=scores, flagged=flagged)
+    verdicts = dict(one=pairs[:, 0], two=pairs[:, 1], score=np.where(exact, 1, scores), flagged=flagged)
     all_verdicts = add_scenes(pd.DataFrame(verdicts | dict(copy=matches.agreement >= COPY_AGREEMENT)), scenes)
     found = pair_findings(table, all_verdicts[['one', 'two']].to_numpy(), *(
         all_verdicts[column].to_numpy() for column in ('score', 'flagged', 'copy')))
-    told['scenes'] = int(all_verdicts.flagged.sum() - flagged.sum())
-    found.attrs['near_duplicates'] = count_pairs(matches, flagged, held_back, told) | told
+    told |= count_pairs(matches, flagged, held_back, told)
+    found.attrs['near_duplicates'] = told | dict(scenes=int(all_verdicts.flagged.sum() - flagged.sum()))
     return found

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'ACTIONS', 'DEDUP', 'LEAK_FREE', 'LEAK_FREE_TEST', 'RELABEL', 'DROP_LABEL_ERRORS', 'LEAST_PRECISION',
-           'MOST_OF_A_CLASS', 'drop_low_quality', 'curated', 'recipe_rules', 'planned_changes', 'is_of_auditor',
-           'change_precision', 'allowed_changes', 'expected_wrong', 'change_reason', 'protect_classes',
+           'MOSTLY_RIGHT', 'MOST_OF_A_CLASS', 'drop_low_quality', 'curated', 'recipe_rules', 'planned_changes',
+           'is_of_auditor', 'change_precision', 'allowed_changes', 'expected_wrong', 'change_reason', 'protect_classes',
            'keep_one_per_class', 'check_known', 'needed_precision', 'split_labels', 'ledger_rows', 'make_ledger',
            'released_ledger', 'apply', 'curate']
 
@@ -104,15 +104,17 @@ def change_precision(
     return pd.DataFrame(rows, columns=['precision', 'low', 'high'])
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #f4f1f0c9
+MOSTLY_RIGHT = 0.5 # low end of the precision above which replaced labels leave fewer wrong ones
+
 def allowed_changes(
     planned, # DataFrame from `planned_changes`, with the columns of `change_precision`
     least,   # dict: action -> precision from which it is done, 0..1
 ):           # -> bool array: the changes that are made
-    """Of each kind and action, those from the score on where enough are right."""
-    sure = planned.precision.where(planned.action != 'relabel', planned.low) # no new wrong labels
-    wanted = planned.action.map(least).astype(float)
+    """Of each kind and action, those from the score on where enough are right, labels even at the low end."""
+    wanted, harmless = planned.action.map(least).astype(float), planned.low > MOSTLY_RIGHT
+    sure = (planned.precision >= wanted) & (harmless | (planned.action != 'relabel'))
     key = [planned.kind, planned.action, is_of_auditor(planned.tool)]
-    limit = planned.score.where(sure >= wanted).groupby(key).transform('min')
+    limit = planned.score.where(sure).groupby(key).transform('min')
     return ((planned.score >= limit) | (wanted <= 0)).to_numpy()
 
 def expected_wrong(
