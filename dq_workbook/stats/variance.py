@@ -32,6 +32,7 @@ def check_balanced(
         raise ValueError(f'{len(effects)} effects for {shape}: one for each combination is needed')
     return levels
 
+# %% ../../nbs/1_stats/15_variance.ipynb #7e656053
 def effect_components(
     effects, # DataFrame planting, audit, rate, seed, effect
 ):           # -> DataFrame source, df, variance (of one effect), 0 where a source adds nothing

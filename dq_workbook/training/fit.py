@@ -181,8 +181,7 @@ def fit(
 ):                       # -> predictions table; its attrs['curve'] is the list of training losses, one a step
     """Train one model on `train` under the frozen protocol and predict the test splits.
 
-    Raises ValueError for an unknown model, budget or precision, and where nothing can be learnt: one class,
-    two images.
+    Raises ValueError for an unknown model, budget or precision, and for one class or two images.
     """
     check_classes(images['train'])
     size, n_classes = input_size(images, BUDGETS[budget]['size']), len(class_names(images))
