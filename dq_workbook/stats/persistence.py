@@ -106,15 +106,17 @@ def truncated_scale(
 
 # %% ../../nbs/1_stats/07_persistence.ipynb #71718228
 def decoy_tail(
-    decoys, # float array, normalized spacings; NaN for none
-):          # -> (start, scale) of the exponential tail that holds a tenth of them
+    decoys,             # float array, normalized spacings; NaN for none
+    prior=PRIOR_TAIL,   # start and scale, for few decoys
+    worth=PRIOR_WEIGHT, # decoys that either is worth
+):                      # -> (start, scale) of the exponential tail that holds a tenth of them
     """The tail of what chance does."""
     decoys = decoys[decoys < DECOY_LIMIT] # NaN is not
-    if not len(decoys): return PRIOR_TAIL
+    if not len(decoys): return prior
     start = np.quantile(decoys, 1 - TAIL_SHARE)
     own = np.array([start, truncated_scale(decoys[decoys >= start] - start, DECOY_LIMIT - start)])
-    weight = len(decoys) / (len(decoys) + np.array(PRIOR_WEIGHT))
-    return tuple((weight * own + (1 - weight) * np.array(PRIOR_TAIL)).tolist())
+    weight = len(decoys) / (len(decoys) + np.array(worth))
+    return tuple((weight * own + (1 - weight) * np.array(prior)).tolist())
 
 def expected_false(
     gap,      # number or array

@@ -188,8 +188,7 @@ def fit(
     protocol = frozen_protocol(budget, model, peak_lr, precision)
     tests = split_tensors(images, model, size, features)
     train = tests.pop('train')
-    if len(train) == 0:
-        raise ValueError(f'arm {arm!r} of {dataset or "the data set"} has no readable training image')
+    if not len(train): raise ValueError(f'arm {arm!r} of {dataset or "the set"}: no readable training image')
     module = train_model(lambda: build_model(model, n_classes, size), train, protocol, seed)
     columns = dict(dataset=dataset, model=model, arm=arm, seed=seed)
     with one_core():
