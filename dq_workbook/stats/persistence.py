@@ -118,6 +118,7 @@ def decoy_tail(
     weight = len(decoys) / (len(decoys) + np.array(worth))
     return tuple((weight * own + (1 - weight) * np.array(prior)).tolist())
 
+# %% ../../nbs/1_stats/07_persistence.ipynb #39c5e878
 def expected_false(
     gap,      # number or array
     n_images, # images that were looked at

@@ -16,7 +16,7 @@ import torch
 from ..core.registry import Registry, check_choice
 from ..core.parallel import device
 from .probe import PROBE
-from .models import PRETRAINED, build_model
+from .models import build_model
 from .batches import normalize_pixels
 
 # %% ../../nbs/6_training/04_protocol.ipynb #1fa28919
@@ -41,8 +41,7 @@ BUDGETS.add('strong', dict(steps=1000, batch=512, size=32, peak_lr=0.09, shift=0
                            precision=BF16, **_later))
 
 # %% ../../nbs/6_training/04_protocol.ipynb #fbfc5996
-BUDGETS.add('finetune', {**_first, 'steps': 125, 'batch': 32, 'size': 96, 'peak_lr': 1e-3, 'order': 'ids',
-                         'tuned_for': PRETRAINED})
+BUDGETS.add('finetune', {**_first, 'steps': 125, 'batch': 32, 'size': 96, 'peak_lr': 1e-3, 'order': 'ids'})
 
 # %% ../../nbs/6_training/04_protocol.ipynb #a6927635
 @contextmanager
