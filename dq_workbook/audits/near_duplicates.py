@@ -155,12 +155,13 @@ ALIKE       = 0.9  # evidence of pairs that match as copies do, though their riv
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #c953e91b
 def standing_gaps(
-    evidence, # float array [m], at most 1
-    pairs,    # int array [m, 2] of rows
-    n_images, # rows
-):            # -> float array [m], as from `pair_gaps`
+    evidence,           # float array [m], at most 1
+    pairs,              # int array [m, 2] of rows
+    n_images,           # rows
+    least=MIN_EVIDENCE, # evidence below which a pair counts for nothing
+):                      # -> float array [m], as from `pair_gaps`
     """`pair_gaps` of groups of half the set at most; a larger one is the set without a few odd images."""
-    return pair_gaps(evidence, pairs, n_images, MIN_EVIDENCE, max(n_images // 2, SMALL_SET))
+    return pair_gaps(evidence, pairs, n_images, least, max(n_images // 2, SMALL_SET))
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #a7d20001
 def compare_turned(

@@ -24,6 +24,7 @@ from ..core.files import write_json
 from ..core.runs import template_path
 from ..app.plan import COMMAND
 from ..app.sweep import plan_runs
+from .sweep_kills import home_env
 
 # %% ../../nbs/bench/10_sweep_times.ipynb #90c6e795
 def run_bare(
@@ -42,7 +43,6 @@ def run_bare(
 
 # %% ../../nbs/bench/10_sweep_times.ipynb #46a215af
 WAYS = {'bare process': None, 'one job': 1, 'two jobs': 2} # -> jobs of the sweep
-
 
 def way_command(
     way,  # a key of WAYS
@@ -65,8 +65,7 @@ def measure_way(
     """The wall time of a whole command, from its start to its end."""
     file = home/'time.json'
     if file.exists(): return json.loads(file.read_text())
-    env = {**os.environ, 'DQ_HOME': str(home), 'OMP_NUM_THREADS': '1'}
-    words = way_command(way, grid, home)
+    words, env = way_command(way, grid, home), home_env(home)
     start = time.monotonic()
     with (home/'told.txt').open('w') as log:
         subprocess.run(words, env=env, stdout=log, stderr=log, check=True)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EDGE_CELL', 'EDGE_DIRECTIONS', 'FAINT_EDGES', 'N_LOOKS', 'MORE_LOOKS', 'LEAST_MATCH', 'WIDE_TAIL', 'WIDE_WEIGHT',
            'warn_unreadable', 'read_sides', 'edge_vectors', 'look_vectors', 'look_index', 'look_pairs', 'turned_looks',
-           'compare_looks', 'match_gaps', 'leak_threshold', 'all_apart', 'matched_pairs', 'search_leaks']
+           'compare_looks', 'leak_threshold', 'all_apart', 'matched_pairs', 'search_leaks']
 
 # %% ../../nbs/5_repairs/05_leak_search.ipynb #00d50f32
 import logging
@@ -16,15 +16,16 @@ import pandas as pd
 
 from ..core.parallel import map_threads, progress_bar
 from ..stats.persistence import (
-    FDRS, FEW_IMAGES, GROUP_GAP, decoy_tail, gap_threshold, join_rows, outside_spacings, pair_gaps)
+    FEW_IMAGES, GROUP_GAP, decoy_tail, first_threshold, join_rows, outside_spacings)
 from ..stats.scores import to_score
 from ..sets.images import image_bytes
 from ..audits.image_stats import NO_THUMBS, STATS_BATCH, THUMB_SIDE, image_measures
 from ..audits.neighbors import (
     BLOCK_ROWS, EXACT_SEARCH_UP_TO, MIN_TURNED, TURNED_WAYS, as_float32, build_index, exact_pairs, lay,
     query_neighbors, small_thumbs, thumb_vectors, unit_rows)
-from ..audits.matching import MIN_FIRST_MATCH, agreement, match_crops, match_pairs
-from ..audits.near_duplicates import SCORE_WIDTH, SMALL_SET, add_turned, compare_turned
+from ..audits.matching import MIN_FIRST_MATCH, match_crops, match_pairs
+from ..audits.near_duplicates import (
+    MEASURES, SCORE_WIDTH, add_turned, compare_turned, measure_matches, standing_gaps)
 
 # %% ../../nbs/5_repairs/05_leak_search.ipynb #3770463c
 def warn_unreadable(
@@ -126,30 +127,21 @@ def turned_looks(
     return np.concatenate(pairs)
 
 # %% ../../nbs/5_repairs/05_leak_search.ipynb #975c5cab
+LEAST_MATCH = 0.6 # evidence of a leak at least; the audit, which looks at many more pairs, asks for more
+
 def compare_looks(
     thumbs, # uint8 array [n, 32, 32, 3]
     pairs,  # int array [m, 2] of rows, from `look_pairs`
-):          # -> DataFrame evidence, agreement, at most 1; -1 where the first look was enough
+):          # -> DataFrame with MEASURES, at most 1; -1 where the first look was enough
     """What the pixels say of each pair."""
     first = np.r_[True, pairs[1:, 1] != pairs[:-1, 1]][:len(pairs)]
     matches = match_pairs(thumbs, pairs, np.where(first, -1, MIN_FIRST_MATCH))
-    told = np.stack([matches.evidence, agreement(matches)], 1)
+    told = measure_matches(matches).to_numpy()
     told[(matches.slope.isna() & (matches.evidence < LEAST_MATCH)).to_numpy()] = -1
     crops, rows = match_crops(thumbs, pairs[first]), np.flatnonzero(first)
     better = (crops.evidence > told[rows, 0]).to_numpy()
-    told[rows[better]] = np.stack([crops.evidence, agreement(crops)], 1)[better]
-    return pd.DataFrame(told, columns=['evidence', 'agreement'])
-
-LEAST_MATCH = 0.6 # evidence of a leak at least; the audit, which looks at many more pairs, asks for more
-
-def match_gaps(
-    pairs,    # int array [m, 2] of rows
-    matches,  # DataFrame evidence
-    n_images, # rows
-):            # -> float array [m], how far each pair stands apart from the rivals of its pictures
-    """`pair_gaps` of a search for leaks."""
-    evidence, most = matches.evidence.to_numpy(), max(n_images // 2, SMALL_SET)
-    return pair_gaps(evidence, pairs, n_images, LEAST_MATCH, most)
+    told[rows[better]] = measure_matches(crops)[better]
+    return pd.DataFrame(told, columns=MEASURES)
 
 # %% ../../nbs/5_repairs/05_leak_search.ipynb #76a9d31c
 WIDE_TAIL, WIDE_WEIGHT = (0.5, 0.24), (200, 200) # start and scale of the tail beforehand; decoys it is worth
@@ -166,8 +158,7 @@ def leak_threshold(
     asked = np.stack([n + np.arange(len(pairs)), pairs[:, 1]], 1) # a training row of its own for each pair
     spacings = outside_spacings(matches.evidence.to_numpy(), asked, np.r_[group, group[pairs[:, 0]]])
     tail, tests = decoy_tail(spacings[:, 1], WIDE_TAIL, WIDE_WEIGHT), pairs[:, [1, 1]] - n_train
-    found = [gap_threshold(gaps, tests, n_test, tail, fdr) for fdr in FDRS[:1 + (n < FEW_IMAGES)]]
-    return next((threshold for threshold in found if (gaps >= threshold).any()), found[0])
+    return first_threshold(gaps, tests, n_test, tail, n < FEW_IMAGES)[1]
 
 # %% ../../nbs/5_repairs/05_leak_search.ipynb #be0a5c14
 def all_apart(
@@ -181,15 +172,16 @@ def all_apart(
     whole = apart.groupby(pairs[:, 1]).all()
     return whole.index[whole].to_numpy()
 
+# %% ../../nbs/5_repairs/05_leak_search.ipynb #7119f45a
 def matched_pairs(
     thumbs,  # uint8 array [n, 32, 32, 3], of both sides, training first
     n_train, # training pictures
-):           # -> (int array [m, 2] of rows, training and test; DataFrame evidence, agreement, turned, gap)
+):           # -> (int array [m, 2] of rows, training and test; DataFrame MEASURES, turned, gap)
     """The pairs that were compared, and what the pixels say of them."""
     index = look_index(thumbs[:n_train])
     pairs = look_pairs(index, thumbs, np.arange(n_train, len(thumbs)), N_LOOKS)
     matches = compare_looks(thumbs, pairs)
-    gaps = match_gaps(pairs, matches, len(thumbs))
+    gaps = standing_gaps(matches.evidence.to_numpy(), pairs, len(thumbs), LEAST_MATCH)
     again = all_apart(pairs, matches.assign(gap=gaps), n_train, len(thumbs))
     if len(again) and n_train > N_LOOKS:
         more = look_pairs(index, thumbs, again, MORE_LOOKS)
@@ -198,7 +190,8 @@ def matched_pairs(
         matches = pd.concat([matches[alone], compare_looks(thumbs, more)], ignore_index=True)
     turned = compare_turned(thumbs, turned_looks(thumbs, n_train))
     pairs, matches = add_turned(pairs, matches, turned)
-    return pairs, matches.assign(gap=match_gaps(pairs, matches, len(thumbs)))
+    gaps = standing_gaps(matches.evidence.to_numpy(), pairs, len(thumbs), LEAST_MATCH)
+    return pairs, matches.assign(gap=gaps)
 
 # %% ../../nbs/5_repairs/05_leak_search.ipynb #701a2c17
 def search_leaks(

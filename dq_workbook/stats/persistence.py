@@ -6,7 +6,7 @@
 __all__ = ['ALWAYS_MISSING', 'LEAST_EVIDENCE', 'TAIL_SHARE', 'DECOY_LIMIT', 'PRIOR_TAIL', 'PRIOR_WEIGHT', 'SCALE_RANGE',
            'GROUP_GAP', 'FDRS', 'FEW_IMAGES', 'REVIEW', 'log_closeness', 'merge_groups', 'pair_gaps', 'join_rows',
            'outside_spacings', 'truncated_scale', 'decoy_tail', 'expected_false', 'gap_by_chance', 'gap_threshold',
-           'decoy_check', 'judge_gaps']
+           'decoy_check', 'first_threshold', 'judge_gaps']
 
 # %% ../../nbs/1_stats/07_persistence.ipynb #24517153
 import numpy as np
@@ -168,6 +168,18 @@ FDRS         = 0.05, 0.1 # wanted shares of false ones; the second in few images
 FEW_IMAGES   = 100  # in which a single copy can hardly stand out
 REVIEW       = 1, 0.2 # images, or share, that chance is allowed where pairs are only shown to people
 
+def first_threshold(
+    gaps,   # float array [m], of pairs
+    pairs,  # int array [m, 2] of rows
+    n_rows, # that are looked at
+    tail,   # (start, scale) from `decoy_tail`
+    is_few, # whether the set is of few images
+):          # -> (wanted share of false ones, `gap_threshold`)
+    """The first of FDRS by which anything is flagged; else the first of all."""
+    tried = [(fdr, gap_threshold(gaps, pairs, n_rows, tail, fdr)) for fdr in FDRS[:1 + is_few]]
+    return next(((fdr, threshold) for fdr, threshold in tried if (gaps >= threshold).any()), tried[0])
+
+# %% ../../nbs/1_stats/07_persistence.ipynb #dc0d0e2c
 def judge_gaps(
     evidence, # float array [m], at most 1
     gaps,     # float array [m], from `pair_gaps`
@@ -178,11 +190,9 @@ def judge_gaps(
     """How far a pair has to stand apart."""
     spacings = outside_spacings(evidence, pairs, join_rows(pairs[gaps >= GROUP_GAP], n_images))
     tail = decoy_tail(spacings[:, 1])
-    ask = lambda fdr: gap_threshold(gaps[asked], pairs[asked], n_images, tail, fdr)
-    tried = FDRS if n_images < FEW_IMAGES else FDRS[:1]
-    fdr = next((fdr for fdr in tried if (gaps[asked] >= ask(fdr)).any()), FDRS[0])
-    threshold, (n_false, share) = ask(fdr), REVIEW
-    review = float(min(threshold, ask(share), gap_by_chance(n_false, n_images, tail)))
+    of_asked, (n_false, share) = (gaps[asked], pairs[asked], n_images, tail), REVIEW
+    fdr, threshold = first_threshold(*of_asked, n_images < FEW_IMAGES)
+    review = float(min(threshold, gap_threshold(*of_asked, share), gap_by_chance(n_false, n_images, tail)))
     by_chance = min(expected_false(threshold, n_images, tail), n_images)
     return dict(fdr=fdr, threshold=threshold, review_threshold=review, by_chance=float(by_chance),
                 decoy_check=decoy_check(spacings))
