@@ -63,7 +63,7 @@ class Classifier(L.LightningModule):
 
 # %% ../../nbs/6_training/05_fit.ipynb #eef6edca
 _LOGGERS = ('lightning.pytorch', 'lightning.fabric', 'lightning.pytorch.utilities.rank_zero')
-torch.utils.deterministic.fill_uninitialized_memory = False # fits are equal to the bit without, and 5 % faster
+torch.utils.deterministic.fill_uninitialized_memory = False # equal to the bit, 5 % faster
 
 def make_trainer(
     protocol, # from `frozen_protocol`
