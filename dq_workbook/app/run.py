@@ -68,6 +68,8 @@ def to_html(
     exporter = HTMLExporter(**hidden, **scripts, sanitize_html=True)
     exporter.register_filter('clean_html', clean_markup)
     page, _ = exporter.from_notebook_node(report, name)
+    links = '<style>.jp-RenderedHTMLCommon a{text-decoration:underline}</style>' # not told by their hue alone
+    page = page.replace('</head>', f'{links}</head>', 1)
     return write_atomic(notebook.with_suffix('.html'), lambda p: p.write_text(page))
 
 # %% ../../nbs/9_app/06_run.ipynb #3b3f57f0
