@@ -75,8 +75,8 @@ html{color:var(--ink);background:var(--paper)}a{color:var(--link)}
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:80rem;padding:0 1rem}
 table{border-collapse:collapse;width:100%;table-layout:fixed}tr[hidden]{display:none}
 td,th{padding:.6rem;border-top:1px solid #8885;text-align:left;vertical-align:top;overflow-wrap:anywhere}
-img{height:96px;max-width:100%;object-fit:contain;background:#fff;margin:0 .4rem .4rem 0;border:1px solid #8885}
-.failed td{background:#d93a2b22}small{color:var(--soft)}
+img{height:96px;max-width:100%;object-fit:contain;background:#fff;margin:0 .4rem .4rem 0}
+img{border:1px solid #8885}.failed td{background:#d93a2b22}small{color:var(--soft)}
 select{margin:0 1rem .5rem .3rem;max-width:14rem}svg{display:block;width:160px;height:20px}
 @media(max-width:40rem){table,tbody,td{display:block}td{border:0;padding:.2rem}th{display:none}
 tr:not([hidden]){display:block;border-top:1px solid #8885}}
