@@ -54,8 +54,8 @@ test: lint  ## lint, notebook lessons, pytest with the sync check
 	$(BIN)/nbdev-test --file-re '^[0-9]' --n-workers 2 nbs
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-lab: setup  ## open the workbook in JupyterLab
-	$(BIN)/jupyter lab nbs
+lab: setup  ## open JupyterLab with the quickstart
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/nbs/guides/00_quickstart.ipynb
 
 paper: setup  ## the article from the tables in docs/results: a page, and a PDF where TeX is installed
 	@$(BIN)/pip install -q -e '.[paper]' || echo 'pandoc could not be installed: no page'
