@@ -1829,7 +1829,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'dq_workbook/reports/leakage.py'),
                                              'dq_workbook.reports.leakage.leak_dose_plot': ( '8_reports/leakage.html#leak_dose_plot',
                                                                                              'dq_workbook/reports/leakage.py'),
-                                             'dq_workbook.reports.leakage.twin_sheet': ( '8_reports/leakage.html#twin_sheet',
+                                             'dq_workbook.reports.leakage.leak_sheet': ( '8_reports/leakage.html#leak_sheet',
                                                                                          'dq_workbook/reports/leakage.py')},
             'dq_workbook.reports.learning_curves': { 'dq_workbook.reports.learning_curves.curves_figure': ( '8_reports/learning_curves.html#curves_figure',
                                                                                                             'dq_workbook/reports/learning_curves.py'),
