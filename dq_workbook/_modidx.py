@@ -445,6 +445,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                              'dq_workbook/audits/flag_precision.py'),
                                                    'dq_workbook.audits.flag_precision.known_precision': ( '4_audits/flag_precision.html#known_precision',
                                                                                                           'dq_workbook/audits/flag_precision.py'),
+                                                   'dq_workbook.audits.flag_precision.least_share': ( '4_audits/flag_precision.html#least_share',
+                                                                                                      'dq_workbook/audits/flag_precision.py'),
                                                    'dq_workbook.audits.flag_precision.measure_precision': ( '4_audits/flag_precision.html#measure_precision',
                                                                                                             'dq_workbook/audits/flag_precision.py'),
                                                    'dq_workbook.audits.flag_precision.planted_scores': ( '4_audits/flag_precision.html#planted_scores',

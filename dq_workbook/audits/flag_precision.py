@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RATIO_AT', 'PLANT_RATE', 'WANTED', 'MOST_ROUNDS', 'FEWEST', 'CERTAIN', 'SCORES', 'DRAWS', 'FALLS_AT',
            'PRECISION_COLUMNS', 'NOMINAL_FDR', 'survival', 'defect_share', 'score_precision', 'audit_spoilt',
-           'planted_scores', 'extrapolated_share', 'share_interval', 'precision_rows', 'known_precision',
+           'planted_scores', 'extrapolated_share', 'least_share', 'share_interval', 'precision_rows', 'known_precision',
            'measure_precision']
 
 # %% ../../nbs/4_audits/14_flag_precision.ipynb #bf847b71
@@ -42,9 +42,10 @@ def score_precision(
     others,  # float array, scores of the images that nothing was planted into
     planted, # float array, scores of the planted ones
     at,      # array of scores
+    share,   # of defects among the others, 0..1
 ):           # -> float array, 0..1: the share of defects among the others that score so much
     """How often a flag is right, by the score from which images are flagged."""
-    right = defect_share(others, planted) * survival(planted, at)
+    right = share * survival(planted, at)
     return np.minimum(1, right / np.maximum(survival(others, at), 1e-9))
 
 # %% ../../nbs/4_audits/14_flag_precision.ipynb #00917478
@@ -100,6 +101,13 @@ def extrapolated_share(
     before, after = survival(others, at) / survival(planted, at)
     return 2 * after - before
 
+def least_share(
+    others,  # float array, scores of the images that nothing was planted into
+    planted, # float array, scores of the planted ones
+):           # -> float, 0..1
+    """The share of defects, and no more than the ratio may come down to."""
+    return max(0, min(defect_share(others, planted), extrapolated_share(others, planted)))
+
 # %% ../../nbs/4_audits/14_flag_precision.ipynb #749e0cad
 def share_interval(
     others,  # float array, scores of the images that nothing was planted into
@@ -128,13 +136,15 @@ def precision_rows(
     random = np.random.default_rng(seed)
     redraw = lambda scores: random.choice(scores, len(scores))
     draws = [(redraw(others), redraw(planted)) for _ in range(DRAWS)]
-    low, high = np.quantile([score_precision(*draw, SCORES) for draw in draws], [0.025, 0.975], axis=0)
+    low = np.quantile([score_precision(*draw, SCORES, least_share(*draw)) for draw in draws], 0.025, axis=0)
+    high = np.quantile([score_precision(*draw, SCORES, defect_share(*draw)) for draw in draws], 0.975, axis=0)
     share, (least, most) = defect_share(others, planted), share_interval(others, planted, draws)
     as_given = table.suggested[table.planted & (table.score >= 0.5)].astype(float).mean()
     right = min(as_given / max(1 - share, 1e-9), 1.0) # what was given before was wrong that often itself
     facts = dict(kind=kind, suggested_right=right, prevalence=share, prevalence_low=least,
                  prevalence_high=most)
-    curve = dict(score=SCORES, precision=score_precision(others, planted, SCORES), low=low, high=high)
+    precision = score_precision(others, planted, SCORES, share)
+    curve = dict(score=SCORES, precision=precision, low=low, high=high)
     return pd.DataFrame(curve).assign(**facts)
 
 # %% ../../nbs/4_audits/14_flag_precision.ipynb #5cd19297
