@@ -39,7 +39,7 @@ def place_run(
     """
     check_parameters(run)
     check_named(run)
-    run = dict(run, study=study, parameters=absolute_paths(run['parameters']))
+    run = dict(run, study=study, parameters=absolute_paths(run['parameters'], seen))
     inputs = run_inputs(run, seen)
     key = digest(inputs)[:12]
     return dict(run, inputs=inputs, key=key, folder=f"runs/{study}/{run['name']}-{key}")
