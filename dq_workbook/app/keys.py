@@ -123,6 +123,7 @@ def once(
     if (what, *of) not in seen: seen[what, *of] = make(*of)
     return seen[what, *of]
 
+# %% ../../nbs/9_app/04_keys.ipynb #f7a3d9b2
 def run_inputs(
     run,       # dict with template and parameters
     seen=None, # dict for what is the same for all runs of a sweep; filled

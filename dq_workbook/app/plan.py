@@ -30,8 +30,6 @@ from .index import headline_text, is_running, read_records, summary_line
 from .sweep import check_runs, plan_runs, run_some
 
 # %% ../../nbs/9_app/13_plan.ipynb #4d1cf4e2
-STATES = ('finished', 'failed', 'stale', 'new')
-
 def like_runs(
     run, # planned run, or content of run.json
 ):       # -> list of tuples, the narrowest first: runs that have one in common take about as long
@@ -44,9 +42,10 @@ def past_minutes(
 ):           # -> dict: tuple from `like_runs` -> minutes; the newest of one name, else the median
     """How long runs took."""
     took = defaultdict(list)
-    for record in records:
-        for like in like_runs(record) if record['status'] == 'done' else (): took[like].append(record['minutes'])
-    return {like: statistics.median(minutes[:1] if len(like) == 3 else minutes) for like, minutes in took.items()}
+    for record in (record for record in records if record['status'] == 'done'):
+        for like in like_runs(record): took[like].append(record['minutes'])
+    counted = {like: minutes[:1] if len(like) == 3 else minutes for like, minutes in took.items()}
+    return {like: statistics.median(minutes) for like, minutes in counted.items()}
 
 def expected_minutes(
     run,  # planned run
@@ -54,6 +53,9 @@ def expected_minutes(
 ):        # -> float; NaN where no run like it has ended
     """How long past runs took: the newest of that name, else the median of its study or template."""
     return next((past[like] for like in like_runs(run) if like in past), float('nan'))
+
+# %% ../../nbs/9_app/13_plan.ipynb #90fe3a2b
+STATES = ('finished', 'failed', 'stale', 'new')
 
 def run_state(
     run,    # planned run

@@ -71,6 +71,7 @@ def imported_names(
         names += [base, *(f'{base}.{alias.name}' for alias in node.names)]
     return names
 
+# %% ../../nbs/0_core/04_cache.ipynb #a4d81c57
 def parse_code(
     path,   # of a Python file
     module, # its name
