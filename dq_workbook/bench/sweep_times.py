@@ -50,7 +50,7 @@ def way_command(
     home, # Path of a project
 ):        # -> list of text, a command
     """How runs are executed one way."""
-    with patch.dict(os.environ, DQ_HOME=str(home)): planned = check_runs(plan_runs(grid)) # names are known now
+    with patch.dict(os.environ, DQ_HOME=str(home)): planned = check_runs(plan_runs(grid))
     if WAYS[way]: return [*COMMAND, 'sweep', write_json(grid, home/'runs.yaml'), '--jobs', str(WAYS[way])]
     file = write_json(planned, home/'runs.json')
     code = f'from dq_workbook.bench.sweep_times import run_bare; run_bare({str(file)!r})'
