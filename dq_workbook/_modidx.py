@@ -1000,6 +1000,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                                'dq_workbook/core/kernels.py'),
                                           'dq_workbook.core.kernels.can_fork': ( '0_core/kernels.html#can_fork',
                                                                                  'dq_workbook/core/kernels.py'),
+                                          'dq_workbook.core.kernels.end_with_parent': ( '0_core/kernels.html#end_with_parent',
+                                                                                        'dq_workbook/core/kernels.py'),
                                           'dq_workbook.core.kernels.kernel_manager': ( '0_core/kernels.html#kernel_manager',
                                                                                        'dq_workbook/core/kernels.py'),
                                           'dq_workbook.core.kernels.not_forked': ( '0_core/kernels.html#not_forked',

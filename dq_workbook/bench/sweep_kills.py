@@ -73,8 +73,9 @@ def kind_of(
     """What a process below a sweep is there for."""
     with suppress(psutil.Error):
         words, parent = ' '.join(process.cmdline()), ' '.join(process.parent().cmdline())
-        if 'ipykernel' in words or 'forkserver' in words and 'forkserver' in parent: return 'kernel'
-        if 'forkserver' in words: return 'server'
+        if 'multiprocessing.forkserver' in words: # a fork has the command of its server
+            return 'kernel' if 'multiprocessing.forkserver' in parent else 'server'
+        if 'ipykernel_launcher' in words: return 'kernel'
         if 'submitit.core._submit' in words or 'multiprocessing.spawn' in words: return 'worker'
     return ''
 
