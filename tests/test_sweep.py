@@ -5,17 +5,20 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
 
+import psutil
 import pytest
 from nbclient.exceptions import DeadKernelError
 from papermill.translators import PythonTranslator
 from PIL import Image
 
 from dq_workbook.core.files import write_json
+from dq_workbook.core import kernels
 from dq_workbook.core.kernels import ForkedKernel
 from dq_workbook.core.runs import finished_record, template_path
 from dq_workbook.core.tables import read_table
@@ -399,6 +402,21 @@ def test_what_a_store_has_is_not_made_again(quick, tmp_path, monkeypatch):
     assert execute_run(plan_runs(grid)[0]) == record and files('other') == files('home')
     monkeypatch.setenv('DQ_STORE', 'nowhere://x')
     with pytest.raises(ValueError, match="the store 'nowhere://x'"): sweep(grid)
+
+
+@pytest.mark.skipif(not kernels.can_fork(), reason='kernels are forked on Linux only')
+def test_a_signal_to_a_whole_group_leaves_the_server_of_kernels_to_who_started_it(monkeypatch):
+    """Without the server nobody would find, and end, what the cells of its kernels have started."""
+    monkeypatch.setattr(kernels, 'KERNEL_MODULES', [])
+    monkeypatch.setattr(kernels.forkserver, '_forkserver', server := kernels.forkserver.ForkServer())
+    for name in ('ensure_running', 'set_forkserver_preload'):
+        monkeypatch.setattr(kernels.forkserver, name, getattr(server, name))
+    kernels.warm_up(['dq_workbook.core.kernels'])
+    try:
+        process = psutil.Process(server._forkserver_pid)
+        for number in (signal.SIGINT, signal.SIGTERM): process.send_signal(number)
+        with pytest.raises(psutil.TimeoutExpired): process.wait(0.5)
+    finally: server._stop()
 
 
 def test_a_kernel_that_cannot_be_forked_is_tried_again_as_a_killed_one(monkeypatch):

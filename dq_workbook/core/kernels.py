@@ -42,13 +42,17 @@ KERNEL_MODULES = [ # this room, and what a kernel imports before its first cell
 def warm_up(
     modules, # names of what is imported once; those that are no modules are passed over
 ):           # -> None; the imports go on while the caller does
-    """Start the process that kernels are forked from; deaf to Ctrl-C when started by the main thread."""
+    """Start the process that kernels are forked from; the main thread makes it deaf to Ctrl-C and SIGTERM.
+
+    Both reach a whole group of processes, and who started the server must still find what is below it.
+    """
     os.environ.setdefault('PYDEVD_DISABLE_FILE_VALIDATION', '1') # or the debugger prints when imported
     forkserver.set_forkserver_preload([*KERNEL_MODULES, *modules])
     if current_thread() is not main_thread(): return forkserver.ensure_running() # only that one sets signals
-    heard = signal.signal(signal.SIGINT, signal.SIG_IGN) # as a new process inherits it
-    try: forkserver.ensure_running()
-    finally: signal.signal(signal.SIGINT, heard)
+    heard = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try: forkserver.ensure_running() # a new process inherits what is ignored
+    finally:
+        for number, handler in heard.items(): signal.signal(number, handler)
 
 # %% ../../nbs/0_core/12_kernels.ipynb #17abc0b7
 def run_kernel(
@@ -58,6 +62,7 @@ def run_kernel(
 ):        # -> None, when it has ended
     """Be a kernel; in a process that was forked for that."""
     os.setsid() # signals reach it with all that it starts
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     current_process()._config['daemon'] = False # it may start processes, as worker processes of a loader
     resource_tracker._resource_tracker._fd = None # it tracks its own
     server = forkserver._forkserver # it lives while anybody holds this end, and the kernel ends with it
