@@ -135,11 +135,10 @@ def ended_run(
     error = error_of(future)
     killed = isinstance(error, BrokenExecutor) or type(error).__name__ in KILLED_ELSEWHERE
     if error and not killed: raise error
-    if not killed:
-        if 'store' in run: fetch_run(project_root()/run['folder'], run['store']) # another machine made it
-        return future.result()
-    record = dict(run, status='failed', error=KILLED, headline={}, minutes=0.0, provenance={})
-    write_json(record, project_root()/run['folder']/'run.json')
+    folder, record = project_root()/run['folder'], None if killed else future.result()
+    if killed: record = dict(run, status='failed', error=KILLED, headline={}, minutes=0.0, provenance={})
+    elif 'store' not in run or fetch_run(folder, run['store']): return record # made elsewhere
+    write_json(record, folder/'run.json')
     return record
 
 # %% ../../nbs/9_app/09_sweep.ipynb #9d697fab
