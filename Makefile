@@ -45,6 +45,7 @@ bench-scale: setup  ## memory and time from ten thousand to a million images
 	$(BIN)/dq sweep bench-scale
 
 bench-sweep: setup  ## kill processes of sweeps, and measure what sweeps cost beside the work itself
+	@$(BIN)/pip install -q -e '.[engines]' || echo 'Dask and submitit could not be installed: nothing is killed on them'
 	$(BIN)/dq sweep bench-sweep
 
 lint: setup  ## ruff over notebooks, package and tests

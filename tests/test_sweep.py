@@ -3,17 +3,22 @@ import ast
 import importlib
 import json
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
+import psutil
 import pytest
 from nbclient.exceptions import DeadKernelError
 from papermill.translators import PythonTranslator
 from PIL import Image
 
 from dq_workbook.core.files import write_json
+from dq_workbook.core import kernels
 from dq_workbook.core.kernels import ForkedKernel
 from dq_workbook.core.runs import finished_record, template_path
 from dq_workbook.core.tables import read_table
@@ -25,6 +30,7 @@ from dq_workbook.audits.auditors import fastdup_available
 from dq_workbook.app import keys, run as run_room, sweep as sweep_room
 from dq_workbook.app.cli import main
 from dq_workbook.app.run import describe_error, execute_run
+from dq_workbook.app.plan import plan
 from dq_workbook.app.index import read_records, write_index
 from dq_workbook.app.sweep import plan_runs, sweep, was_killed
 
@@ -336,6 +342,81 @@ def test_a_run_without_a_page_is_done_and_says_so(tmp_path, monkeypatch):
     assert 'fine; without a page' in page and 'report.html' not in page
     with pytest.raises(ValueError, match='was planned with other code than is here now .version of numpy'):
         execute_run(dict(run, folder='runs/odd/b', inputs=run['inputs'] | {'version of numpy': '1.0'}))
+
+
+@pytest.fixture
+def quick(tmp_path, monkeypatch):
+    """A planned run whose notebook is copied instead of executed, in a project of its own."""
+    def execute(run, part):
+        shutil.copy(template_path('claims'), part)
+        write_json(dict(text='fine'), part.parent/'headline.json')
+    monkeypatch.setenv('DQ_HOME', str(tmp_path/'home'))
+    monkeypatch.setattr(run_room, 'execute_template', execute)
+    monkeypatch.setattr(run_room, 'leave_page', lambda _: '')
+    return plan_runs(dict(study='quick', template='claims', runs=[dict(name='a')]))[0]
+
+
+@pytest.mark.parametrize('limit', [0, 100, 2000, 4000])
+def test_a_full_disk_leaves_nothing_that_counts_as_finished(quick, tmp_path, limit):
+    """Files may grow to some bytes only: at each limit another one of a run can't be written."""
+    folder, before = tmp_path/'home'/quick['folder'], resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        record = execute_run(quick) # where what went wrong can be written down
+        assert record['status'] == 'failed' and 'File too large' in record['error']
+    except OSError as error: assert 'File too large' in str(error)
+    finally: resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert finished_record(folder) is None and not list(folder.glob('.*.part'))
+    assert execute_run(quick)['status'] == 'done' == finished_record(folder)['status']
+
+
+def test_a_clock_that_jumps_changes_nothing(quick, tmp_path, monkeypatch):
+    """Neither the time of day nor that of files says what is finished, how long it took, what data are."""
+    class Jumping(datetime):
+        now = classmethod(lambda cls, tz: datetime(2040, 1, 1, tzinfo=tz))
+    monkeypatch.setattr(run_room, 'datetime', Jumping)
+    record = execute_run(quick)
+    assert 0 <= record['minutes'] < 1 and record['started'].startswith('2040')
+    for day in (0, 4e9): # 1970 and 2096
+        for path in (tmp_path/'home').rglob('*'): os.utime(path, (day, day))
+        again, = plan(dict(study='quick', template='claims', runs=[dict(name='a')])).itertuples()
+        assert (again.state, again.folder) == ('finished', quick['folder']) and execute_run(quick) == record
+    picture, kept = tmp_path/'a.png', tmp_path/'kept.json'
+    monkeypatch.setattr(keys, 'SMALL_DATA', 0) # as large sets, of which only changed files are read
+    digests = []
+    for content in (b'1', b'2'): # written at the same time, as it seems
+        picture.write_bytes(content)
+        os.utime(picture, (0, 0))
+        digests += keys.file_digests([picture], kept)
+    assert digests[0] != digests[1]
+
+
+def test_what_a_store_has_is_not_made_again(quick, tmp_path, monkeypatch):
+    """Another machine has the run from there, with all its files; an unknown store is told at once."""
+    grid = dict(study='quick', template='claims', runs=[dict(name='a')])
+    monkeypatch.setenv('DQ_STORE', f'file://{tmp_path}/store')
+    record = execute_run(plan_runs(grid)[0])
+    files = lambda home: sorted(p.name for p in (tmp_path/home/quick['folder']).rglob('[!.]*'))
+    monkeypatch.setenv('DQ_HOME', str(tmp_path/'other'))
+    monkeypatch.setattr(run_room, 'execute_template', None)
+    assert execute_run(plan_runs(grid)[0]) == record and files('other') == files('home')
+    monkeypatch.setenv('DQ_STORE', 'nowhere://x')
+    with pytest.raises(ValueError, match="the store 'nowhere://x'"): sweep(grid)
+
+
+@pytest.mark.skipif(not kernels.can_fork(), reason='kernels are forked on Linux only')
+def test_a_signal_to_a_whole_group_leaves_the_server_of_kernels_to_who_started_it(monkeypatch):
+    """Without the server nobody would find, and end, what the cells of its kernels have started."""
+    monkeypatch.setattr(kernels, 'KERNEL_MODULES', [])
+    monkeypatch.setattr(kernels.forkserver, '_forkserver', server := kernels.forkserver.ForkServer())
+    for name in ('ensure_running', 'set_forkserver_preload'):
+        monkeypatch.setattr(kernels.forkserver, name, getattr(server, name))
+    kernels.warm_up(['dq_workbook.core.kernels'])
+    try:
+        process = psutil.Process(server._forkserver_pid)
+        for number in (signal.SIGINT, signal.SIGTERM): process.send_signal(number)
+        with pytest.raises(psutil.TimeoutExpired): process.wait(0.5)
+    finally: server._stop()
 
 
 def test_a_kernel_that_cannot_be_forked_is_tried_again_as_a_killed_one(monkeypatch):

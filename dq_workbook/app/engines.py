@@ -119,6 +119,7 @@ def follow_parent(): # -> None
     for number in (signal.SIGINT, signal.SIGTERM): signal.signal(number, lambda *_: None)
     def watch():
         multiprocessing.parent_process().join()
+        end_children() # one that kernels are forked from would first end its imports
         os._exit(1)
     threading.Thread(target=watch, daemon=True).start()
 

@@ -12,18 +12,16 @@ __all__ = ['GRID_KEYS', 'SHAPES', 'LONGEST_NAME', 'EXAMPLE_SET', 'grid_path', 'w
 import difflib
 import importlib.metadata
 import itertools
-import json
 import re
 from pathlib import Path
 
 from ..core.project import package_folder, project_root
 from ..core.registry import check_choice
-from ..core.files import write_json
-from ..core.cache import digest
+from ..core.cache import digest, kept_json
 from ..core.runs import run_settings, template_parameters
 from ..core.lines import Mapping, place_of, read_yaml
 from ..core.parameters import check_ranges, told_at
-from .keys import DATASET_PARAMETERS, dataset_parameters
+from .keys import DATASET_PARAMETERS, dataset_parameters, once
 
 # %% ../../nbs/9_app/05_grid.ipynb #9e8a1326
 GRID_KEYS = ('study', 'about', 'template', 'common', 'runs', 'grid', 'exclude', 'overrides', 'summary')
@@ -176,15 +174,17 @@ def absolute_path(
 
 def absolute_paths(
     parameters, # dict
+    seen=None,  # dict for what is the same for all runs of a sweep; filled
 ):              # -> dict
     """Parameters that mean the same in the project's root as in the working directory."""
     if Path.cwd() == project_root(): return parameters
-    changed = dict(parameters)
+    changed, seen = dict(parameters), {} if seen is None else seen
+    moved = lambda name: once(seen, 'path', absolute_path, name)
     for key in DATASET_PARAMETERS:
         value = parameters.get(key)
-        if isinstance(value, str): changed[key] = absolute_path(value)
-        if isinstance(value, list): changed[key] = [absolute_path(name) for name in value]
-        if isinstance(value, dict): changed[key] = {absolute_path(name): rest for name, rest in value.items()}
+        if isinstance(value, str): changed[key] = moved(value)
+        if isinstance(value, list): changed[key] = [*map(moved, value)]
+        if isinstance(value, dict): changed[key] = {moved(name): rest for name, rest in value.items()}
     return changed
 
 # %% ../../nbs/9_app/05_grid.ipynb #a6cb8ec2
@@ -226,12 +226,9 @@ def parameter_choices(): # -> dict: parameter -> (what a value is called, what v
 # %% ../../nbs/9_app/05_grid.ipynb #ca7e4be6
 def kept_choices(): # -> dict: parameter -> [what a value is called, list of values]
     """The names in all registries, without importing them where they are known."""
-    timm = importlib.metadata.version('timm')
-    key = digest(timm, *sorted(package_folder().rglob('*.py')))[:16]
-    file = project_root()/'data'/'cache'/f'choices-{key}.json'
-    if not file.exists():
-        write_json({name: [what, list(known)] for name, (what, known) in parameter_choices().items()}, file)
-    return json.loads(file.read_text())
+    key = digest(importlib.metadata.version('timm'), *sorted(package_folder().rglob('*.py')))[:16]
+    find = lambda: {name: [what, list(known)] for name, (what, known) in parameter_choices().items()}
+    return kept_json(f'choices-{key}', find)
 
 def check_names(
     run,     # dict with parameters
@@ -274,8 +271,7 @@ def check_sets(
     for parameter, value in run_settings(run).items():
         if parameter not in DATASET_PARAMETERS: continue
         for name in dataset_parameters({parameter: value}):
-            if ('set', name) in seen: continue
-            with told_at(run, parameter): seen['set', name] = locate(name)
+            with told_at(run, parameter): once(seen, 'set', locate, name)
     given = run['template'], *(run['parameters'].get(name) for name in ('dataset', 'labels'))
     with told_at(run, 'labels' if given[-1] else 'dataset'):
         if given not in seen: seen[given] = check_labels(run['template'], run['parameters'])

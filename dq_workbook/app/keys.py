@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SMALL_DATA', 'DATASET_PARAMETERS', 'CHANGES_TOLD', 'file_digests', 'data_manifest', 'data_state',
-           'dataset_parameters', 'judgement_files', 'code_inputs', 'data_names', 'newest_run', 'run_inputs', 'run_key',
-           'changed_inputs']
+           'dataset_parameters', 'judgement_files', 'code_inputs', 'data_names', 'newest_run', 'once', 'run_inputs',
+           'run_key', 'changed_inputs']
 
 # %% ../../nbs/9_app/04_keys.ipynb #fe5f4973
 import json
@@ -113,20 +113,28 @@ def newest_run(
     newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
     return newest.parent.parent.name if newest else 'none'
 
+def once(
+    seen,  # dict, filled
+    what,  # it is called
+    make,  # function that finds it
+    *of,   # its arguments
+):         # -> what it gives, or gave before
+    """Find what is the same for all runs of a sweep once."""
+    if (what, *of) not in seen: seen[what, *of] = make(*of)
+    return seen[what, *of]
+
+# %% ../../nbs/9_app/04_keys.ipynb #f7a3d9b2
 def run_inputs(
     run,       # dict with template and parameters
     seen=None, # dict for what is the same for all runs of a sweep; filled
 ):             # -> dict: name of an input -> digest, version, value or state
     """Everything that a run depends on."""
     seen, template, settings = {} if seen is None else seen, run['template'], run_settings(run)
-    def once(what, make, *of):
-        if (what, *of) not in seen: seen[what, *of] = make(*of)
-        return seen[what, *of]
-    data = {f'data {name}': once('data', data_state, name) for name in data_names(template, settings)}
+    data = {f'data {name}': once(seen, 'data', data_state, name) for name in data_names(template, settings)}
     judged = {f'judgements {file.stem}': digest(file)[:12] for file in judgement_files(settings)}
     fitted = {f"run {settings['run']}": newest_run(settings['run'])} if settings.get('run') else {}
     given = {f'parameter {name}': value for name, value in settings.items() if name != 'out'}
-    return {**once('code', code_inputs, template), **data, **judged, **fitted, **given}
+    return {**once(seen, 'code', code_inputs, template), **data, **judged, **fitted, **given}
 
 def run_key(
     run,       # dict with template and parameters

@@ -23,6 +23,7 @@ from ..core.files import write_atomic, write_json
 from ..core.runs import finished_record, template_path
 from ..core.kernels import kernel_manager
 from ..core.crate import write_crate
+from ..core.store import fetch_run, push_run
 from .keys import changed_inputs, code_inputs
 
 # %% ../../nbs/9_app/06_run.ipynb #5a0509c6
@@ -228,9 +229,14 @@ def execute_run(
 ):       # -> dict, the content of run.json
     """Execute one notebook and record how it ended; errors of the notebook are recorded, not raised.
 
-    What another sweep makes meanwhile is waited for, and not made twice. Raises as `check_code` does.
+    What another sweep makes meanwhile or a store has is not made twice. Raises as `check_code` does.
     """
-    with only_here(folder := project_root()/run['folder']):
-        if record := finished_record(folder): return record
+    store, root = run.get('store'), project_root()
+    known = (lambda folder: fetch_run(folder, store)) if store else finished_record
+    with only_here(folder := root/run['folder']):
+        if record := known(folder): return record
         check_code(run)
-        return execute_alone(run, folder)
+        for source in run['parameters'].get('sources', ()): known(root/source)
+        record = execute_alone(run, folder)
+        if store: push_run(folder, store)
+        return record

@@ -8,6 +8,7 @@ __all__ = ['KILLED', 'KILLED_ELSEWHERE', 'PAGE_SECONDS', 'place_run', 'plan_runs
            'sweep']
 
 # %% ../../nbs/9_app/09_sweep.ipynb #7ab8e033
+import os
 import re
 import time
 from collections import Counter, deque
@@ -21,6 +22,7 @@ from ..core.cache import digest
 from ..core.files import write_json
 from ..core.runs import finished_record, run_settings, template_facts
 from ..core.parameters import check_parameters
+from ..core.store import fetch_run, open_store, push_run
 from .keys import run_inputs
 from .grid import absolute_paths, check_named, check_values, expand_grid, read_grid
 from .run import LAST_MODULE, execute_run
@@ -35,14 +37,18 @@ def place_run(
 ):             # -> the same with study, inputs, key and folder
     """A run with its key and folder.
 
-    Raises ValueError for an unknown parameter, and for a run that names no data set.
+    Raises ValueError for an unknown parameter, a run that names no data set, and a store of no known kind.
     """
     check_parameters(run)
     check_named(run)
-    run = dict(run, study=study, parameters=absolute_paths(run['parameters']))
+    run = dict(run, study=study, parameters=absolute_paths(run['parameters'], seen))
     inputs = run_inputs(run, seen)
     key = digest(inputs)[:12]
-    return dict(run, inputs=inputs, key=key, folder=f"runs/{study}/{run['name']}-{key}")
+    run = dict(run, inputs=inputs, key=key, folder=f"runs/{study}/{run['name']}-{key}")
+    if store := os.environ.get('DQ_STORE'):
+        open_store(store, run['folder'])
+        run['store'] = store
+    return run
 
 # %% ../../nbs/9_app/09_sweep.ipynb #904c7d9a
 def plan_runs(
@@ -129,9 +135,10 @@ def ended_run(
     error = error_of(future)
     killed = isinstance(error, BrokenExecutor) or type(error).__name__ in KILLED_ELSEWHERE
     if error and not killed: raise error
-    if not killed: return future.result()
-    record = dict(run, status='failed', error=KILLED, headline={}, minutes=0.0, provenance={})
-    write_json(record, project_root()/run['folder']/'run.json')
+    folder, record = project_root()/run['folder'], None if killed else future.result()
+    if killed: record = dict(run, status='failed', error=KILLED, headline={}, minutes=0.0, provenance={})
+    elif 'store' not in run or fetch_run(folder, run['store']): return record # made elsewhere
+    write_json(record, folder/'run.json')
     return record
 
 # %% ../../nbs/9_app/09_sweep.ipynb #9d697fab
@@ -208,6 +215,8 @@ def run_some(
     for batch in (first, last):
         if batch: done |= {record['key']: record for record in run_planned(batch, jobs, engine)}
     write_index()
+    for run in (run for run in runs if 'store' in run and finished_record(project_root()/run['folder'])):
+        push_run(project_root()/run['folder'], run['store']) # what was finished before, too
     records = [done.get(run['key']) or finished_record(project_root()/run['folder']) for run in runs]
     rows = [dict({key: record[key] for key in ('name', 'status', 'minutes')}, headline=headline_text(record),
                  folder=record['folder']) for record in records]
@@ -221,8 +230,9 @@ def sweep(
 ):               # -> DataFrame, one row a run: name, status, minutes, headline, folder (relative to the root)
     """Execute what a grid file asks for, skip what is finished, and write runs/index.html.
 
-    A run that another sweep makes meanwhile is waited for. Raises ValueError before anything runs when the
-    grid or the engine names something that doesn't exist.
+    A run that another sweep makes meanwhile is waited for. With `$DQ_STORE`, an address for fsspec as
+    s3://bucket/runs, results are copied there, and what is finished there is taken from there. Raises
+    ValueError before anything runs when the grid, the engine or the store names something that doesn't exist.
     """
     check_engine(engine)
     if not jobs >= 1: raise ValueError(f'jobs is {jobs}, expected 1 or more')

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
+from ..core.project import project_root
 from ..core.files import write_json
 from ..core.runs import finished_record
 from ..reports.pages import results
@@ -40,8 +41,10 @@ def tiny_grid(
 def make_home(
     home, # Path of a folder that is made
 ):        # -> Path, the same
-    """A project for tiny runs, with the table that they read."""
-    (home/'docs'/'results').mkdir(parents=True, exist_ok=True)
+    """A project for tiny runs, with the table that they read and what is known of code and names."""
+    for folder in (home/'docs'/'results', home/'data', kept := project_root()/'data'/'cache'):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not (home/'data'/'cache').exists(): (home/'data'/'cache').symlink_to(kept)
     pd.DataFrame(results('prevalence')).to_csv(home/'docs'/'results'/'prevalence.csv', index=False)
     return home
 
@@ -70,8 +73,9 @@ def kind_of(
     """What a process below a sweep is there for."""
     with suppress(psutil.Error):
         words, parent = ' '.join(process.cmdline()), ' '.join(process.parent().cmdline())
-        if 'ipykernel' in words or 'forkserver' in words and 'forkserver' in parent: return 'kernel'
-        if 'forkserver' in words: return 'server'
+        if 'multiprocessing.forkserver' in words: # a fork has the command of its server
+            return 'kernel' if 'multiprocessing.forkserver' in parent else 'server'
+        if 'ipykernel_launcher' in words: return 'kernel'
         if 'submitit.core._submit' in words or 'multiprocessing.spawn' in words: return 'worker'
     return ''
 
@@ -140,7 +144,7 @@ LONGEST_SWEEP = 300 # seconds that a sweep may take, or it hangs
 
 def left_over(
     processes, # list of psutil.Process that were there when their sweep was killed
-    seconds=10, # that they may take to end
+    seconds=5, # that they may take to end
 ):             # -> list of text, what those are that are still there
     """Which processes outlive their sweep."""
     left, told = psutil.wait_procs(processes, timeout=seconds)[1], []
@@ -223,12 +227,11 @@ def sweeping(
     home,   # Path of the project
 ):          # -> dict: words, roots and victims of `kill_round`
     """How a sweep is started and what is killed, by engine."""
+    elsewhere = dict(kernel=0.4, sweep=0.2, worker=0.4)
     if engine == 'dask':
         with dask_cluster(home) as (address, pid):
-            yield dict(words=('--engine', address), roots=(pid,), victims=dict(worker=1))
-    elif engine == 'submitit':
-        jobs = dict(kernel=0.4, sweep=0.2, worker=0.4)
-        yield dict(words=('--engine', 'local', '--jobs', '2'), victims=jobs)
+            yield dict(words=('--engine', address), roots=(pid,), victims=elsewhere)
+    elif engine == 'submitit': yield dict(words=('--engine', 'local', '--jobs', '2'), victims=elsewhere)
     else: yield dict(words=('--jobs', '2'))
 
 # %% ../../nbs/bench/09_sweep_kills.ipynb #24e3f26f

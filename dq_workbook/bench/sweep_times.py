@@ -23,7 +23,7 @@ from PIL import Image
 from ..core.files import write_json
 from ..core.runs import template_path
 from ..app.plan import COMMAND
-from ..app.sweep import plan_runs
+from ..app.sweep import check_runs, plan_runs
 from .sweep_kills import home_env
 
 # %% ../../nbs/bench/10_sweep_times.ipynb #90c6e795
@@ -50,8 +50,8 @@ def way_command(
     home, # Path of a project
 ):        # -> list of text, a command
     """How runs are executed one way."""
+    with patch.dict(os.environ, DQ_HOME=str(home)): planned = check_runs(plan_runs(grid))
     if WAYS[way]: return [*COMMAND, 'sweep', write_json(grid, home/'runs.yaml'), '--jobs', str(WAYS[way])]
-    with patch.dict(os.environ, DQ_HOME=str(home)): planned = plan_runs(grid)
     file = write_json(planned, home/'runs.json')
     code = f'from dq_workbook.bench.sweep_times import run_bare; run_bare({str(file)!r})'
     return [sys.executable, '-c', code]
@@ -130,7 +130,8 @@ def short_grid(
 ):            # -> dict, a grid of audits that differ in their seed
     """Short runs whose work is that of one thread."""
     common = dict(dataset='digits', limit=n_images, tool='open', calibrated=0)
-    return dict(study='short', template='audit', common=common, grid=dict(seed=list(range(n_runs))))
+    runs = [dict(name=f'seed-{seed}', seed=seed) for seed in range(n_runs)]
+    return dict(study='short', template='audit', common=common, runs=runs)
 
 def plan_grid(
     n_runs, # runs

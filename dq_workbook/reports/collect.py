@@ -117,6 +117,7 @@ def collect_table(
 
 # %% ../../nbs/8_reports/22_collect.ipynb #38f9afd4
 RESULT_TABLES = dict( # template -> tables of its runs that are written down
+    bench_sweep=('kills', 'figures', 'what_runs_again'),
     bench_fingerprints=('guard', 'planted', 'released', 'released_recall', 'groups', 'times'),
     contamination=('crossover', 'detectors', 'accusations', 'decontamination', 'quality', 'enrichment'),
     dose=('doses', 'passed'), leakage=('inflation', 'effects', 'doses', 'fixed', 'coverage'))

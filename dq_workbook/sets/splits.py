@@ -16,7 +16,6 @@ import datasets
 import numpy as np
 import pandas as pd
 
-from ..stats.persistence import join_rows
 from .images import image_bytes
 
 # %% ../../nbs/2_sets/02_splits.ipynb #e3e69ef3
@@ -93,6 +92,7 @@ def joint_groups(
     *keys, # int arrays [n]
 ):         # -> int array [n], the same number for rows that any key joins, directly or through others
     """Groups that agree with several keys at once."""
+    from dq_workbook.stats.persistence import join_rows # scipy takes a while, and to find a set needs none
     n, starts = len(keys[0]), np.cumsum([len(keys[0]), *(key.max(initial=-1) + 1 for key in keys)])
     ends = np.concatenate([key + start for key, start in zip(keys, starts)])
     return join_rows(np.stack([np.tile(np.arange(n), len(keys)), ends], 1), starts[-1])[:n]
