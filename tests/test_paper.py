@@ -19,7 +19,8 @@ NOT_PROSE = re.compile(r'\\(?:cite[tp]?|ref|label|input|includegraphics|bibliogr
                        r'(?:\[[^]]*\])?\{[^}]*\}'
                        r'|\\\[.*?\\\]|\$[^$]*\$|\[width=[^]]*\]|\\setlength\{[^}]*\}\{[^}]*\}', re.S)
 ALLOWED = re.compile(r'CIFAR-10N?|ImageNet-1k|95\\,\\%') # names, and the level of all intervals
-PLACEHOLDER = re.compile(r'not measured|\?\?|\bnan\b|\bNone\b|\bTODO\b|/(?:home|tmp|root|work|Users)/|\w@\w+\.\w')
+PLACEHOLDER = re.compile(r'not measured|\?\?|\bnan\b|\bNone\b|\bTODO\b'
+                         r'|/(?:home|tmp|root|work|Users)/|\w@\w+\.\w')
 HEDGES = re.compile(r'inconclusive|no difference|cannot be told|not told|nothing', re.I)
 STRONG = re.compile(r'\b(?:improves?|harms?|pays|helps?|better|worse|gains?|loses?|proves?|shows? that)\b')
 
