@@ -25,7 +25,8 @@ def target_scores(
 ):          # -> DataFrame source, target, seed, value (0..1); no set is its own target
     """Accuracy on each target, by the source."""
     rows = scores[(scores.metric == 'accuracy') & (scores.slice == 'test') & (scores.arm != scores.dataset)]
-    return rows.rename(columns=dict(arm='source', dataset='target'))[['source', 'target', 'seed', 'value']]
+    rows = rows.rename(columns=dict(arm='source', dataset='target'))
+    return rows[['source', 'target', 'seed', 'value']]
 
 def draw_variance(
     cells, # DataFrame from `target_scores`
@@ -34,7 +35,7 @@ def draw_variance(
     means = cells.groupby(['source', 'seed']).value.mean()
     within = means - means.groupby('source').transform('mean')
     df = len(means) - means.index.get_level_values('source').nunique()
-    if not df: raise ValueError('each source has one seed: two or more tell how far another draw would move it')
+    if not df: raise ValueError('each source has one seed: two or more tell how far a draw would move it')
     return float((within ** 2).sum() / df), df
 
 # %% ../../nbs/7_evaluation/09_pretraining_sources.ipynb #d5e25ca2
@@ -56,8 +57,9 @@ def source_effects(
     found = fitted.t_test(np.c_[contrast, np.zeros((len(sources), len(fitted.params) - len(sources)))])
     error = np.sqrt(found.sd.ravel() ** 2 + variance / n_seeds * (contrast ** 2).sum(1))
     half, p = stats.t.isf(0.025, df) * error, 2 * stats.t.sf(np.abs(found.effect) / error, df)
-    table = pd.DataFrame(dict(source=sources, diff=found.effect, low=found.effect - half,
-                              high=found.effect + half, p_adjusted=multipletests(p, method='holm')[1],
+    ends = dict(low=found.effect - half, high=found.effect + half)
+    table = pd.DataFrame(dict(source=sources, diff=found.effect, **ends,
+                              p_adjusted=multipletests(p, method='holm')[1],
                               n_targets=means.groupby('source').target.nunique()[sources].to_numpy()))
     table = table.assign(n_seeds=n_seeds, covers='targets, seeds and images of the source')
     return table.sort_values('diff', ascending=False, ignore_index=True)
@@ -73,9 +75,10 @@ def source_facts(
     flagged = findings[findings.flagged.astype(bool)]
     share = lambda kinds: flagged[flagged.kind.isin(kinds)].id.nunique() / len(train['train'])
     measured, _ = image_stats(train)
-    return dict(images=len(train['train']), classes=len(class_names(images)),
-                side=float(measured[['width', 'height']].min(axis=1).median()), diversity=diversity(train, seed=seed),
-                flagged_labels=share(['label_error']), repeats=share(['exact_duplicate', 'near_duplicate']))
+    side = float(measured[['width', 'height']].min(axis=1).median())
+    return dict(images=len(train['train']), classes=len(class_names(images)), side=side,
+                diversity=diversity(train, seed=seed), flagged_labels=share(['label_error']),
+                repeats=share(['exact_duplicate', 'near_duplicate']))
 
 def covariate_ranks(
     effects, # DataFrame from `source_effects`
