@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['PAIR_COLUMNS', 'ABOUT_PAIRS', 'ABOUT_HASHES', 'label_names', 'leak_pairs', 'leak_ledger', 'leak_fingerprints',
-           'release_leaks']
+           'describe_judged', 'release_leaks']
 
 # %% ../../nbs/9_app/18_leak_list.ipynb #0d00070a
 import pandas as pd
 
+from ..stats.intervals import wilson_interval
 from ..sets.catalogue import card
 from ..sets.load import load
 from ..audits.auditors import audit
@@ -69,7 +70,21 @@ def leak_fingerprints(
 # %% ../../nbs/9_app/18_leak_list.ipynb #05c5b895
 ABOUT_PAIRS = ('a flagged pair of a training and a test image: by which definition (copy; same_scene: '
                'another picture of it), the evidence (0 to 1), both labels, and the verdict of who looked')
-ABOUT_HASHES = 'PDQ hashes of the pictures in these pairs, which find them under other names'
+ABOUT_HASHES = ('PDQ hashes of the pictures in these pairs, which find them under other names and in other '
+                'encodings; there are no checksums of files, since copies of one set differ in their bytes')
+
+def describe_judged(
+    pairs, # DataFrame from `leak_pairs`
+):         # -> text: how many pairs of each definition were judged right, with Wilson intervals
+    """How often a pair of each definition is right, where somebody looked."""
+    told = []
+    for name, rows in pairs[pairs.verdict != ''].groupby('definition'):
+        right, n = int(rows.verdict.eq('right').sum()), len(rows)
+        _, low, high = (100 * end for end in wilson_interval(right, n))
+        told.append(f"{name.replace('_', ' ')}: {right} of {n} right ({low:.0f} to {high:.0f} %)")
+    by = ', '.join(sorted(set(pairs.judge) - {''}))
+    if not told: return ' (nobody looked)'
+    return f" (judged by: {by}; {'; '.join(told)}; doubtful ones count as wrong)"
 
 def release_leaks(
     dataset,         # name or path of images with `train` and `test`
@@ -85,9 +100,9 @@ def release_leaks(
     if findings is None: findings = audit(images)
     if judgements is None: judgements = read_judgements(dataset, images)
     pairs = leak_pairs(images, findings, judgements)
-    hashes = leak_fingerprints(images, pairs)
-    tables = dict(pairs=(pairs, ABOUT_PAIRS), fingerprints=(hashes, ABOUT_HASHES))
+    tables = dict(pairs=(pairs, ABOUT_PAIRS + describe_judged(pairs)),
+                  fingerprints=(leak_fingerprints(images, pairs), ABOUT_HASHES))
     facts = facts or card(dataset)
     flagged = findings[findings.kind.eq('leak') & findings.flagged.astype(bool)]
     named = {**facts, 'name': f"{facts['name']}-leaks"}
-    return build_release(None, leak_ledger(pairs), named, out, overwrite, images, flagged, tables=tables)
+    return build_release(None, leak_ledger(pairs), named, out, overwrite, None, flagged, tables=tables)
