@@ -293,7 +293,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'dq_workbook.app.run.read_left': ('9_app/run.html#read_left', 'dq_workbook/app/run.py'),
                                      'dq_workbook.app.run.to_html': ('9_app/run.html#to_html', 'dq_workbook/app/run.py')},
             'dq_workbook.app.smoke': { 'dq_workbook.app.smoke.main': ('9_app/smoke.html#main', 'dq_workbook/app/smoke.py'),
-                                       'dq_workbook.app.smoke.shrink': ('9_app/smoke.html#shrink', 'dq_workbook/app/smoke.py'),
+                                       'dq_workbook.app.smoke.small_run': ('9_app/smoke.html#small_run', 'dq_workbook/app/smoke.py'),
                                        'dq_workbook.app.smoke.smoke_grid': ('9_app/smoke.html#smoke_grid', 'dq_workbook/app/smoke.py')},
             'dq_workbook.app.sweep': { 'dq_workbook.app.sweep.check_runs': ('9_app/sweep.html#check_runs', 'dq_workbook/app/sweep.py'),
                                        'dq_workbook.app.sweep.count_fits': ('9_app/sweep.html#count_fits', 'dq_workbook/app/sweep.py'),

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dq_workbook.app.smoke import SMALL, shrink, smoke_grid
+from dq_workbook.app.smoke import SMALL, small_run, smoke_grid
 from dq_workbook.app.grid import expand_grid, read_grid
 from dq_workbook.app.sweep import plan_runs, sweep
 from dq_workbook.core.project import project_root
@@ -62,4 +62,4 @@ def test_every_piece_of_a_study_has_a_small_twin():
         same = {'dataset', 'labels', 'model', 'recipes', 'causes', 'primary'} & set(all_of_it['parameters'])
         assert all(one['parameters'][name] == all_of_it['parameters'][name] for name in same), one['name']
     gone = dict(name='a', template='dose', parameters=dict(dataset='digits', doses={'blurry': [0.1, 0.4]}))
-    assert shrink(gone)['doses'] == {'blurry': [0.4]}
+    assert small_run(gone)['doses'] == {'blurry': [0.4]}

@@ -147,8 +147,7 @@ def build_release(
         licence = f"the licence of {card['name']} ({card.get('licence')})"
         raise ValueError(f'{licence} forbids copies of its images: images=None releases the ledger alone')
     out = Path(out or project_root()/'release'/card['name'])
-    if out.exists() and not overwrite:
-        raise FileExistsError(f'{out} is there already: pass overwrite=True to replace it')
+    if out.exists() and not overwrite: raise FileExistsError(f'{out} is there: overwrite=True replaces it')
     part = out.with_name(f'.{out.name}.{os.getpid()}.part')
     try:
         part.mkdir(parents=True)
