@@ -15,7 +15,7 @@ from .sweep import sweep
 # %% ../../nbs/9_app/19_smoke.ipynb #2adb5c49
 SMALL = dict(limit=300, target_limit=120, test_limit=60, budget='smoke', seeds=2, planted_seeds=2,
              peak_lr=6e-3, corrupted=20, calibrated=100, covered=20, matched=1, leak_shares=[0.1], items=20,
-             fresh=10, steps=6, repair_seeds=2)
+             fresh=10, steps=6, repair_seeds=2, visual_layer=False) # fastdup's flags are of whole sets
 FEW_SETS = 3 # of those that a run compares
 
 def small_run(
