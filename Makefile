@@ -22,6 +22,9 @@ setup: .venv/.installed $(FASTDUP)  ## build the two environments, when missing 
 sweep: setup  ## run a grid of executed notebooks: make sweep SWEEP=cifar10
 	$(BIN)/dq sweep $(SWEEP) --jobs $(JOBS)
 
+smoke: setup  ## every run of a study once, with few images: make smoke SWEEP=study
+	$(BIN)/python -m dq_workbook.app.smoke $(SWEEP)
+
 reproduce: setup  ## does the headline of `make sweep` come again: other processor, precision, planted defects?
 	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/dq sweep other-processor
 	$(BIN)/dq sweep reproduce
@@ -109,4 +112,4 @@ $(FASTDUP): requirements-fastdup.txt
 	  && .venv-fastdup/bin/pip install -q --upgrade -r requirements-fastdup.txt && touch $@ \
 	  || echo 'fastdup could not be installed (it needs Python 3.11 or 3.12); the open auditor, the default, does without it, and `make fastdup` tries again'
 
-.PHONY: help setup sweep reproduce bench-audit bench-unseen bench-fingerprints bench-statistics bench-train bench-scale bench-sweep lint test lab paper results docs docs-site fingerprints export fastdup lock clean
+.PHONY: help setup sweep smoke reproduce bench-audit bench-unseen bench-fingerprints bench-statistics bench-train bench-scale bench-sweep lint test lab paper results docs docs-site fingerprints export fastdup lock clean

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from dq_workbook.core.project import project_root
-from dq_workbook.reports.paper import compile_pdf, main, paper_texts, stale_texts, write_html
+from dq_workbook.reports.paper import compile_pdf, main, paper_texts, stale_texts, write_html, write_paper
 from dq_workbook.reports.paper_figures import ARTICLE_FIGURES
 from dq_workbook.reports.paper_numbers import number, outcome, paper_specs, source_row
 
@@ -19,6 +19,8 @@ NOT_PROSE = re.compile(r'\\(?:cite[tp]?|ref|label|input|includegraphics|bibliogr
                        r'(?:\[[^]]*\])?\{[^}]*\}'
                        r'|\\\[.*?\\\]|\$[^$]*\$|\[width=[^]]*\]|\\setlength\{[^}]*\}\{[^}]*\}', re.S)
 ALLOWED = re.compile(r'CIFAR-10N?|ImageNet-1k|95\\,\\%') # names, and the level of all intervals
+PLACEHOLDER = re.compile(r'not measured|\?\?|\bnan\b|\bNone\b|\bTODO\b'
+                         r'|/(?:home|tmp|root|work|Users)/|\w@\w+\.\w')
 HEDGES = re.compile(r'inconclusive|no difference|cannot be told|not told|nothing', re.I)
 STRONG = re.compile(r'\b(?:improves?|harms?|pays|helps?|better|worse|gains?|loses?|proves?|shows? that)\b')
 
@@ -45,6 +47,17 @@ def is_too_strong(sentence):
     return bool(doubtful) and (not said or bool(only) and not HEDGES.search(sentence))
 
 
+WAYS = dict(superior=re.compile(r'\b(?:loses?|losses|worse|harms?|costs?)\b'),
+            inferior=re.compile(r'\b(?:gains?|gives?|gave|better|improves?|pays)\b'))
+
+
+def is_contrary(sentence):
+    """Whether a sentence calls a gain what its intervals call a loss, or the other way round."""
+    asked = [NUMBERS[name] for name in MACRO.findall(sentence) if NUMBERS.get(name, {}).get('as') == 'effect']
+    ways = {outcome(source_row(spec), spec) for spec in asked} - {'inconclusive', 'equivalent'}
+    return len(ways) == 1 and bool(WAYS[ways.pop()].search(MACRO.sub('', sentence)))
+
+
 def test_every_macro_is_made_and_every_made_one_is_used():
     assert set(MACRO.findall(TEXT)) == set(NUMBERS)
     asked = re.findall(r'\\input\{tables/(\w+)\}', TEXT)
@@ -64,8 +77,11 @@ def test_nothing_is_stale_and_rebuilding_gives_the_same_text():
     assert stale_texts(ARTICLE) == [], 'make paper'
     texts = paper_texts(ARTICLE)
     assert texts == paper_texts(ARTICLE)
-    for name, text in texts.items():
-        assert not re.search(r'not measured|\?|\bnan\b|\bNone\b|/home/|/tmp/', text), name
+    for name, text in texts.items(): assert not PLACEHOLDER.search(text), name
+    cells = [cell.strip(' \\') for name, text in texts.items() if name.startswith('tables/')
+             for line in text.splitlines() if '&' in line for cell in line.split('&')]
+    assert {'', '?', '-', 'none', 'nan'} & {cell.lower() for cell in cells} == set()
+    assert not PLACEHOLDER.search(TEXT)
 
 
 def test_each_number_stands_under_its_source():
@@ -90,6 +106,10 @@ def test_no_sentence_is_stronger_than_its_interval():
     assert is_too_strong(r'A second run shows that it is better, \TransferPeople.')
     assert not is_too_strong(r'Changing labels gives \RelabelTenPasses, inconclusive.')
     assert [sentence for sentence in sentences(TEXT) if is_too_strong(sentence)] == []
+    assert is_contrary(r'The repair gives \TrashnetRepair points.')
+    assert is_contrary(r'It harms, \ClothingRepair.')
+    assert not is_contrary(r'The repair loses, \TrashnetRepair.')
+    assert [sentence for sentence in sentences(TEXT) if is_contrary(sentence)] == []
 
 
 def test_a_claim_has_the_words_of_its_verdict():
@@ -106,21 +126,38 @@ def test_without_an_article_one_line_says_so(capsys):
     assert capsys.readouterr().err == 'paper: nowhere holds no numbers.yaml\n'
 
 
-@pytest.fixture
-def article(tmp_path):
-    """A copy of the article with an empty figure for each that it shows."""
-    shutil.copytree(ARTICLE, tmp_path / 'article', ignore=shutil.ignore_patterns('figures', 'paper.[!t]*'))
-    (tmp_path / 'article' / 'figures').mkdir()
-    from matplotlib.figure import Figure
-    for file in (f'{stem}.{form}' for stem in ARTICLE_FIGURES for form in ('png', 'pdf')):
-        Figure((1, 1)).savefig(tmp_path / 'article' / 'figures' / file)
-    return tmp_path / 'article'
+@pytest.fixture(scope='module')
+def article(tmp_path_factory):
+    """The article, made from what is written by hand and from docs/results alone."""
+    folder = tmp_path_factory.mktemp('fresh') / 'article'
+    folder.mkdir()
+    for name in ('paper.tex', 'refs.bib', 'numbers.yaml', 'captions.lua'): shutil.copy(ARTICLE / name, folder)
+    write_paper(folder)
+    return folder
+
+
+def test_made_from_nothing_it_is_what_is_kept(article):
+    made = sorted(path.relative_to(article) for path in article.rglob('*.tex') if path.name != 'paper.tex')
+    kept = [ARTICLE / 'numbers.tex', *ARTICLE.glob('tables/*.tex')]
+    assert made == sorted(path.relative_to(ARTICLE) for path in kept)
+    assert [name for name in made if (article / name).read_bytes() != (ARTICLE / name).read_bytes()] == []
+    figures = {path.name for path in article.glob('figures/*')}
+    assert figures == {f'{stem}.{form}' for stem in ARTICLE_FIGURES for form in ('pdf', 'png')}
+
+
+def test_without_tex_one_line_says_what_to_install(article, monkeypatch, capsys):
+    monkeypatch.setenv('PATH', '')
+    assert compile_pdf(article) is None
+    told = capsys.readouterr().out
+    assert 'latexmk and pdflatex not found (apt packages: latexmk texlive-' in told and told.count('\n') == 1
 
 
 def test_the_page_has_every_number_and_reference(article):
     pytest.importorskip('pypandoc', reason='no pandoc here')
     page = write_html(article).read_text()
-    assert '90.6' in page and 'SelfClean' in page and not re.search(r'\\[A-Z][a-z]+|\[\?\]|\?\?', page)
+    assert '90.6' in page and 'SelfClean' in page and not re.search(r'\\[A-Z][a-z]+|\[\?\]', page)
+    prose = re.sub(r'<[^>]+>', ' ', re.sub(r'<(script|style).*?</\1>|data:[^"]*', '', page, flags=re.S))
+    assert len(prose) > 20_000 and not PLACEHOLDER.search(prose)
 
 
 @pytest.mark.skipif(not shutil.which('latexmk') or not shutil.which('pdflatex'), reason='no TeX here')

@@ -99,7 +99,7 @@ def describe_trust(
 # %% ../../nbs/9_app/00_cards.ipynb #8a1f0c05
 HUB_LICENCES = ('unknown', 'apache-2.0', 'mit', 'cc0-1.0', 'cc-by-2.0', 'cc-by-3.0', 'cc-by-4.0',
                 'cc-by-sa-3.0', 'cc-by-sa-4.0', 'cc-by-nc-4.0', 'cc-by-nc-sa-4.0', 'odbl',
-                'cdla-permissive-1.0', 'bsd-3-clause')
+                'cc-by-nc-nd-4.0', 'cdla-permissive-1.0', 'cdla-permissive-2.0', 'bsd-3-clause')
 HUB_TASKS = dict(captioning='image-to-text', detection='object-detection', segmentation='image-segmentation')
 SIZE_LIMITS = ((10**3, 'n<1K'), (10**4, '1K<n<10K'), (10**5, '10K<n<100K'), (10**6, '100K<n<1M'),
                (10**7, '1M<n<10M'), (float('inf'), '10M<n<100M'))
@@ -114,16 +114,18 @@ def licence_tags(
 
 # %% ../../nbs/9_app/00_cards.ipynb #2eb15af3
 def card_head(
-    card,   # dict with name, licence, home, task (as `sets.catalogue.card` gives)
-    sizes,  # dict: split -> number of images
-    rows,   # number of rows of the ledger
-):          # -> DatasetCardData
+    card,      # dict with name, licence, home, task (as `sets.catalogue.card` gives)
+    sizes,     # dict: split -> number of images
+    rows,      # number of rows of the ledger
+    tables=(), # names of further tables
+):             # -> DatasetCardData
     """The front matter of a release's card."""
     task = HUB_TASKS.get(card.get('task'), 'image-classification')
     files = [dict(split=split, path=f'data/{split}-*.parquet') for split in sizes]
     configs = [dict(config_name='default', data_files=files, default=True)] if sizes else []
-    changes = dict(config_name='ledger', data_files=[dict(split='changes', path='ledger.parquet')])
-    if rows: configs.append(changes) # no file without a row is opened by load_dataset
+    beside = {'ledger': 'changes'} if rows else {} # no file without a row is opened by load_dataset
+    for name, split in {**beside, **{table: table for table in tables}}.items():
+        configs.append(dict(config_name=name, data_files=[dict(split=split, path=f'{name}.parquet')]))
     size = next(name for most, name in SIZE_LIMITS if (sum(sizes.values()) or rows) < most)
     hub = card.get('hub')
     return DatasetCardData(
@@ -134,15 +136,19 @@ def card_head(
 
 # %% ../../nbs/9_app/00_cards.ipynb #86433742
 def release_card(
-    ledger,     # ledger table
-    card,       # dict with name, licence, home (as `sets.catalogue.card` gives)
-    sizes,      # dict: split -> number of images; empty when only the ledger is released
-    trust=None, # DataFrame of `dq.detection` on this set; None when it wasn't measured
-):              # -> DatasetCard
+    ledger,      # ledger table
+    card,        # dict with name, licence, home (as `sets.catalogue.card` gives)
+    sizes,       # dict: split -> number of images; empty when only the ledger is released
+    trust=None,  # DataFrame of `dq.detection` on this set; None when it wasn't measured
+    tables=None, # dict: name of a further table -> text, what it holds
+):               # -> DatasetCard
     """The data set card of a release."""
     name, licence, home = card['name'], card.get('licence'), card.get('home')
     text = (CARD_TEXT + CARD_USE).format(
         name=name, summary=describe_sizes(sizes), changes=describe_changes(ledger),
         wrong=describe_wrong(ledger), trust=describe_trust(trust), home=f' ({home})' if home else '',
         licence='The source states none.' if licence in (None, 'unknown') else licence)
-    return DatasetCard(f'---\n{card_head(card, sizes, len(ledger)).to_yaml()}\n---\n\n{text}')
+    if tables: text += '\n## Further tables\n\n'
+    for table, what in (tables or {}).items(): text += f'* `{table}.parquet`: {what}\n'
+    head = card_head(card, sizes, len(ledger), tables or ()).to_yaml()
+    return DatasetCard(f'---\n{head}\n---\n\n{text}')

@@ -275,8 +275,9 @@ def run_release(
     from dq_workbook.app.release_check import check_release
     from dq_workbook.sets.load import load
     with redirect_stdout(sys.stderr):
-        folder = release_dataset(dataset, recipe, out, licence, overwrite)
-        checks = check_release(folder, load(dataset))
+        images = load(dataset)
+        folder = release_dataset(dataset, recipe, out, licence, overwrite, images)
+        checks = check_release(folder, images)
     print(f'release: {folder}')
     for name, passed, said in checks.itertuples(index=False):
         print(f"  {'ok' if passed else 'NOT OK'}  {name}: {said}")

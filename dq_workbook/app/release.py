@@ -26,7 +26,7 @@ from ..audits.detection import detection
 from ..repairs.recipes import curate
 from ..repairs.folder_copy import file_digest
 from .cards import describe_changes, release_card
-from .croissant import AUTHORS, source_address, write_croissant
+from .croissant import AUTHORS, parquet_digests, source_address, write_croissant
 
 # %% ../../nbs/9_app/02_release.ipynb #c61eeb26
 CLEANLAB_NAMES = dict(label_error='label', near_duplicate='near_duplicate', exact_duplicate='exact_duplicate',
@@ -84,10 +84,11 @@ def write_citation(
 # %% ../../nbs/9_app/02_release.ipynb #5babdf65
 def write_sums(
     folder, # of a release
+    known,  # dict: name of a file, from the folder on -> its SHA-256; the others are read
 ):          # -> None
     """Write SHA256SUMS as `sha256sum --check` reads it."""
-    files = sorted(path for path in folder.rglob('*') if path.is_file())
-    lines = [f'{file_digest(path)}  {path.relative_to(folder).as_posix()}\n' for path in files]
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*') if path.is_file())
+    lines = [f'{known.get(name) or file_digest(folder/name)}  {name}\n' for name in names]
     (folder/'SHA256SUMS').write_text(''.join(lines))
 
 def read_sums(
@@ -106,21 +107,24 @@ def fill_release(
     original, # DatasetDict that the ledger was made for; None leaves checksums out
     findings, # findings table; None leaves issues out
     trust,    # DataFrame of `dq.detection`; None leaves it out
+    tables,   # dict: name of a further table -> (DataFrame, text)
 ):            # -> None
     """Write every file of a release."""
     for split, rows in images.items():
         (folder/'data').mkdir(exist_ok=True)
         rows.to_parquet(folder/'data'/f'{split}-00000-of-00001.parquet')
     write_table(ledger, folder/'ledger.parquet')
+    for name, (table, _) in tables.items(): write_table(table, folder/f'{name}.parquet')
     if original is not None: write_table(image_checksums(original), folder/'checksums.parquet')
     if findings is not None: write_issues(findings, folder/'issues')
     if trust is not None: trust.to_csv(folder/'detection.csv', index=False)
     sizes = {split: len(rows) for split, rows in images.items()}
-    release_card(ledger, card, sizes, trust).save(folder/'README.md')
-    program = dict(name=f'dq_workbook {__version__}', commit=git_commit())
-    write_croissant(folder, card, ledger, program, trust)
+    told = {name: text for name, (_, text) in tables.items()}
+    release_card(ledger, card, sizes, trust, told).save(folder/'README.md')
+    program, digests = dict(name=f'dq_workbook {__version__}', commit=git_commit()), parquet_digests(folder)
+    write_croissant(folder, card, ledger, program, digests, trust)
     write_citation(card, ledger, folder)
-    write_sums(folder)
+    write_sums(folder, digests)
 
 # %% ../../nbs/9_app/02_release.ipynb #a5017887
 def build_release(
@@ -132,6 +136,7 @@ def build_release(
     original=None,   # DatasetDict that the ledger was made for: its checksums are released
     findings=None,   # findings table: released as CSV in the shapes of cleanlab and fastdup
     trust=None,      # DataFrame of `dq.detection`: precision and recall on this set stand in the card
+    tables=None,     # dict: name of a further table -> (DataFrame, text that says what it holds)
 ):                   # -> Path of the folder
     """Build a release for the Hub: Parquet, ledger, card, Croissant, checksums, citation.
 
@@ -142,12 +147,11 @@ def build_release(
         licence = f"the licence of {card['name']} ({card.get('licence')})"
         raise ValueError(f'{licence} forbids copies of its images: images=None releases the ledger alone')
     out = Path(out or project_root()/'release'/card['name'])
-    if out.exists() and not overwrite:
-        raise FileExistsError(f'{out} is there already: pass overwrite=True to replace it')
+    if out.exists() and not overwrite: raise FileExistsError(f'{out} is there: overwrite=True replaces it')
     part = out.with_name(f'.{out.name}.{os.getpid()}.part')
     try:
         part.mkdir(parents=True)
-        fill_release(part, images or {}, ledger, card, original, findings, trust)
+        fill_release(part, images or {}, ledger, card, original, findings, trust, tables or {})
         if out.exists(): shutil.rmtree(out)
         part.rename(out)
     finally: shutil.rmtree(part, ignore_errors=True)
@@ -160,9 +164,10 @@ def release_dataset(
     out=None,         # folder to make; None is release/<name> in the root
     licence=None,     # of images that the catalogue doesn't know: they are released, too
     overwrite=False,  # whether an existing folder is replaced
+    images=None,      # DatasetDict, the set where it was loaded before
 ):                    # -> Path of the folder
     """Audit, repair and release a set; its images go along where a licence is known to allow it."""
-    images = load(dataset)
+    images = images or load(dataset)
     facts = (card(dataset) if dataset in set(cards().name) else
              dict(name=safe_name(Path(dataset).name), licence=licence, redistributable=licence is not None))
     findings = audit(images)

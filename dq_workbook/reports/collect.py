@@ -120,7 +120,8 @@ RESULT_TABLES = dict( # template -> tables of its runs that are written down
     bench_sweep=('kills', 'figures', 'what_runs_again'),
     bench_fingerprints=('guard', 'planted', 'released', 'released_recall', 'groups', 'times'),
     contamination=('crossover', 'detectors', 'accusations', 'decontamination', 'quality', 'enrichment'),
-    dose=('doses', 'passed'), leakage=('inflation', 'effects', 'doses', 'fixed', 'coverage'))
+    dose=('doses', 'passed'), leakage=('inflation', 'effects', 'doses', 'fixed', 'coverage'),
+    sources=('matrix', 'sources', 'facts', 'covariates'))
 
 def collect_tables(
     study,     # name of a sweep, whose runs lie in runs/<study>

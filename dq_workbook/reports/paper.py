@@ -69,7 +69,7 @@ def write_html(
     return folder / 'paper.html'
 
 # %% ../../nbs/8_reports/26_paper.ipynb #8336cedd
-TEX_PACKAGES = 'latexmk lmodern texlive-latex-extra texlive-fonts-recommended texlive-bibtex-extra'
+TEX_PACKAGES = 'latexmk texlive-latex-extra texlive-fonts-recommended texlive-bibtex-extra'
 
 def compile_pdf(
     folder, # with paper.tex, relative to the project's root or absolute
