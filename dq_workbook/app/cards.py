@@ -123,8 +123,8 @@ def card_head(
     task = HUB_TASKS.get(card.get('task'), 'image-classification')
     files = [dict(split=split, path=f'data/{split}-*.parquet') for split in sizes]
     configs = [dict(config_name='default', data_files=files, default=True)] if sizes else []
-    beside = {'ledger': 'changes'} if rows else {} # no file without a row is opened by load_dataset
-    for name, split in {**beside, **{table: table for table in tables}}.items():
+    splits = dict(ledger='changes') if rows else {} # no file without a row is opened by load_dataset
+    for name, split in (splits | dict(zip(tables, tables))).items():
         configs.append(dict(config_name=name, data_files=[dict(split=split, path=f'{name}.parquet')]))
     size = next(name for most, name in SIZE_LIMITS if (sum(sizes.values()) or rows) < most)
     hub = card.get('hub')

@@ -11,7 +11,6 @@ __all__ = ['COMMANDS', 'OTHER_CODES', 'SEVERAL', 'SWEEP_WORDS', 'MAYBE', 'return
 import inspect
 import multiprocessing.util
 import os
-import re
 import shlex
 import sys
 import webbrowser
@@ -23,6 +22,7 @@ from fastcore.script import anno_parser
 
 from .. import __version__
 from ..core.registry import Registry
+from ..core.docs import told_returns
 from .engines import INTERRUPTED, Terminated, interruptible
 
 # %% ../../nbs/9_app/16_cli.ipynb #afa0a1ff
@@ -33,8 +33,8 @@ def returned(
     command, # function of COMMANDS
 ):           # -> text: what the comment behind its signature says of the exit code
     """What a command tells a shell."""
-    told = re.search(r'\):\s*# -> (exit code: .+)', inspect.getsource(command))
-    return told[1] if told else 'exit code: 0'
+    told = told_returns(command)
+    return told if told.startswith('exit code: ') else 'exit code: 0'
 
 def parse_options(
     name, # a key of COMMANDS

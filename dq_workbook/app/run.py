@@ -232,11 +232,11 @@ def execute_run(
     What another sweep makes meanwhile or a store has is not made twice. Raises as `check_code` does.
     """
     store, root = run.get('store'), project_root()
-    known = (lambda folder: fetch_run(folder, store)) if store else finished_record
     with only_here(folder := root/run['folder']):
-        if record := known(folder): return record
+        if record := fetch_run(folder, store) if store else finished_record(folder): return record
         check_code(run)
-        for source in run['parameters'].get('sources', ()): known(root/source)
+        if store:
+            for source in run['parameters'].get('sources', ()): fetch_run(root/source, store)
         record = execute_alone(run, folder)
         if store: push_run(folder, store)
         return record

@@ -42,8 +42,8 @@ def make_home(
     home, # Path of a folder that is made
 ):        # -> Path, the same
     """A project for tiny runs, with the table that they read and what is known of code and names."""
-    for folder in (home/'docs'/'results', home/'data', kept := project_root()/'data'/'cache'):
-        folder.mkdir(parents=True, exist_ok=True)
+    kept = project_root()/'data'/'cache'
+    for folder in (home/'docs'/'results', home/'data', kept): folder.mkdir(parents=True, exist_ok=True)
     if not (home/'data'/'cache').exists(): (home/'data'/'cache').symlink_to(kept)
     pd.DataFrame(results('prevalence')).to_csv(home/'docs'/'results'/'prevalence.csv', index=False)
     return home

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import statsmodels.formula.api as smf
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
+from ..stats.tests import holm
 from ..audits.auditors import audit
 from ..audits.embed import diversity
 from ..audits.image_stats import image_stats
@@ -59,7 +59,7 @@ def source_effects(
     half, p = stats.t.isf(0.025, df) * error, 2 * stats.t.sf(np.abs(found.effect) / error, df)
     ends = dict(low=found.effect - half, high=found.effect + half)
     table = pd.DataFrame(dict(source=sources, diff=found.effect, **ends,
-                              p_adjusted=multipletests(p, method='holm')[1],
+                              p_adjusted=holm(p),
                               n_targets=means.groupby('source').target.nunique()[sources].to_numpy()))
     table = table.assign(n_seeds=n_seeds, covers='targets, seeds and images of the source')
     return table.sort_values('diff', ascending=False, ignore_index=True)
@@ -90,4 +90,4 @@ def covariate_ranks(
     found = [stats.spearmanr(joined['diff'], facts[name].reindex(joined.index)) for name in names]
     table = pd.DataFrame(dict(covariate=names, rank_correlation=[float(r.statistic) for r in found],
                               p=[float(r.pvalue) for r in found]))
-    return table.assign(p_adjusted=multipletests(table.p, method='holm')[1], n_sources=len(joined))
+    return table.assign(p_adjusted=holm(table.p), n_sources=len(joined))
