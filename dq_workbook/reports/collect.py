@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GIVEN', 'FROM_HEADLINE', 'COLUMNS', 'IN_POINTS', 'RESULT_TABLES', 'newest_runs', 'main_effects', 'origin', 'run_rows',
-           'collect', 'collect_table', 'collect_tables']
+           'with_earlier', 'collect', 'collect_table', 'collect_tables']
 
 # %% ../../nbs/8_reports/22_collect.ipynb #c011ec02
 import csv
@@ -73,12 +73,25 @@ def run_rows(
     about.update(headline=headline.get('text') or record.get('error', ''))
     return [{**about, **found} for found in main_effects(folder, record)]
 
+# %% ../../nbs/8_reports/22_collect.ipynb #4bc80deb
+def with_earlier(
+    file, # Path of a table that an earlier call wrote, or of none
+    text, # CSV of the runs that are here, with a column `name`
+):        # -> CSV by name: these, and what was written of runs that aren't here
+    """A study may be made in pieces, on several machines: what one of them wrote down stays."""
+    if not file.exists(): return text
+    read = lambda source: pd.read_csv(source, dtype=str, keep_default_na=False)
+    earlier, new = read(file), read(io.StringIO(text))
+    both = pd.concat([earlier[~earlier.name.isin(new.name)], new], ignore_index=True).fillna('')
+    columns = [*new, *both.columns.difference(new.columns)]
+    return both.sort_values('name', kind='stable')[columns].to_csv(index=False)
+
 # %% ../../nbs/8_reports/22_collect.ipynb #38f9afd2
 def collect(
     study,     # name of a sweep, whose runs lie in runs/<study>
     root=None, # folder of the project
 ):             # -> Path of docs/results/sweep_<study>.csv
-    """Write down what the newest runs of a study gave.
+    """Write down what the newest runs of a study gave; rows of runs that aren't here stay.
 
     Raises LookupError when the study has no run.
     """
@@ -90,7 +103,7 @@ def collect(
     writer.writeheader()
     writer.writerows(r for folder, record in found for r in run_rows(folder, record))
     file = root/'docs'/'results'/f'sweep_{study}.csv'
-    return write_atomic(file, lambda part: part.write_text(text.getvalue()))
+    return write_atomic(file, lambda part: part.write_text(with_earlier(file, text.getvalue())))
 
 # %% ../../nbs/8_reports/22_collect.ipynb #38f9afd3
 def collect_table(
@@ -113,7 +126,7 @@ def collect_table(
     if not parts: raise LookupError(f'runs/{study} holds no finished run of {template} with a table {table}')
     text = pd.concat(parts, ignore_index=True).to_csv(index=False, float_format='%.5g')
     file = root/'docs'/'results'/f'{study}_{template}_{table}.csv'
-    return write_atomic(file, lambda part: part.write_text(text))
+    return write_atomic(file, lambda part: part.write_text(with_earlier(file, text)))
 
 # %% ../../nbs/8_reports/22_collect.ipynb #38f9afd4
 RESULT_TABLES = dict( # template -> tables of its runs that are written down
