@@ -252,6 +252,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'dq_workbook/app/release.py'),
                                          'dq_workbook.app.release.cleanlab_issues': ( '9_app/release.html#cleanlab_issues',
                                                                                       'dq_workbook/app/release.py'),
+                                         'dq_workbook.app.release.facts_of': ('9_app/release.html#facts_of', 'dq_workbook/app/release.py'),
                                          'dq_workbook.app.release.fastdup_similarity': ( '9_app/release.html#fastdup_similarity',
                                                                                          'dq_workbook/app/release.py'),
                                          'dq_workbook.app.release.fill_release': ( '9_app/release.html#fill_release',

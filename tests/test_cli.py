@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pandas as pd
 import psutil
 import pytest
@@ -227,3 +229,19 @@ def test_status_tells_a_line_for_each_run(tmp_path, monkeypatch, capsys):
 def test_the_catalogue_is_as_long_as_it_is_asked_to_be(capsys):
     assert cli.main(['catalogue', '--n', '3']) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_a_list_of_leaks_is_a_release_without_pictures(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    for split, n in (('train', 24), ('test', 6)):
+        for k in range(n):
+            file = tmp_path/'pets'/split/('cat', 'dog')[k % 2]/f'{k}.png'
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(random.integers(0, 256, (32, 32, 3), dtype='uint8')).save(file)
+    copied = tmp_path/'pets'/'test'/'cat'/'again.png'
+    shutil.copy(tmp_path/'pets'/'train'/'cat'/'0.png', copied)
+    assert cli.main(['release', str(tmp_path/'pets'), '--leaks', '--out', str(tmp_path/'leaks')]) == 0
+    said = capsys.readouterr().out
+    pairs = pd.read_parquet(tmp_path/'leaks'/'pairs.parquet')
+    assert 'NOT OK' not in said and not (tmp_path/'leaks'/'data').exists()
+    assert [Path(name).name for name in pairs.iloc[0][['train', 'test']]] == ['0.png', 'again.png']

@@ -264,19 +264,22 @@ def run_release(
     recipe:str='curated', # repair
     out:str=None,         # folder to make; left out, release/NAME
     licence:str=None,     # of your own images, as CC-BY-4.0: they go along; left out, the ledger goes alone
+    leaks:bool=False,     # only the near duplicates between training and test: pairs, hashes, a ledger
     overwrite:bool=False, # replace the folder
     push:str=None,        # owner/name on the Hub: upload the release, after asking
     dry_run:bool=False,   # with --push, list what would be uploaded
     yes:bool=False,       # with --push, don't ask
 ):                        # -> exit code: 1 when the release doesn't open as it should
     """Audit and repair a set, and build a folder for the Hub: Parquet, ledger, card, Croissant, checksums."""
+    from dq_workbook.app.leak_list import release_leaks
     from dq_workbook.app.push import push_release
     from dq_workbook.app.release import release_dataset
     from dq_workbook.app.release_check import check_release
     from dq_workbook.sets.load import load
     with redirect_stdout(sys.stderr):
         images = load(dataset)
-        folder = release_dataset(dataset, recipe, out, licence, overwrite, images)
+        if leaks: folder = release_leaks(dataset, out, overwrite=overwrite, images=images)
+        else: folder = release_dataset(dataset, recipe, out, licence, overwrite, images)
         checks = check_release(folder, images)
     print(f'release: {folder}')
     for name, passed, said in checks.itertuples(index=False):

@@ -10,12 +10,11 @@ __all__ = ['PAIR_COLUMNS', 'ABOUT_PAIRS', 'ABOUT_HASHES', 'label_names', 'leak_p
 import pandas as pd
 
 from ..stats.intervals import wilson_interval
-from ..sets.catalogue import card
 from ..sets.load import load
 from ..audits.auditors import audit
 from ..audits.judgements import read_judgements
 from ..repairs.picture_hash import hash_images
-from .release import build_release
+from .release import build_release, facts_of
 
 # %% ../../nbs/9_app/18_leak_list.ipynb #c4105bf3
 PAIR_COLUMNS = {'train': 'id', 'test': 'other', 'definition': 'relation', 'score': 'score'}
@@ -93,17 +92,21 @@ def release_leaks(
     findings=None,   # findings of `dq.audit` with the column relation; None audits
     judgements=None, # DataFrame from `read_judgements`; None reads those that are kept
     overwrite=False, # whether an existing folder is replaced
-    facts=None,      # dict with name, licence, home; None asks the catalogue
+    facts=None,      # dict with name, licence, home; None is what `facts_of` knows
     images=None,     # DatasetDict, the set where it was loaded before
 ):                   # -> Path of the folder
-    """Release the near duplicates between training and test: pairs, fingerprints, a ledger, no picture."""
+    """Release the near duplicates between training and test: pairs, fingerprints, a ledger, no picture.
+
+    Raises ValueError where a split is missing, and as `build_release` does.
+    """
     images = images or load(dataset)
+    if missing := {'train', 'test'} - set(images): raise ValueError(f'{dataset} has no split {missing.pop()}')
     if findings is None: findings = audit(images)
     if judgements is None: judgements = read_judgements(dataset, images)
     pairs = leak_pairs(images, findings, judgements)
     tables = dict(pairs=(pairs, ABOUT_PAIRS + describe_judged(pairs)),
                   fingerprints=(leak_fingerprints(images, pairs), ABOUT_HASHES))
-    facts = facts or card(dataset)
+    facts = facts or facts_of(dataset)
     flagged = findings[findings.kind.eq('leak') & findings.flagged.astype(bool)]
     named = {**facts, 'name': f"{facts['name']}-leaks"}
     return build_release(None, leak_ledger(pairs), named, out, overwrite, None, flagged, tables=tables)

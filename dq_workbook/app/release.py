@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CLEANLAB_NAMES', 'cleanlab_issues', 'fastdup_similarity', 'write_issues', 'write_citation', 'write_sums', 'read_sums',
-           'fill_release', 'build_release', 'release_dataset']
+           'fill_release', 'build_release', 'facts_of', 'release_dataset']
 
 # %% ../../nbs/9_app/02_release.ipynb #a8f53a87
 import os
@@ -157,6 +157,15 @@ def build_release(
     finally: shutil.rmtree(part, ignore_errors=True)
     return out
 
+# %% ../../nbs/9_app/02_release.ipynb #ec8fcdc4
+def facts_of(
+    dataset,      # name or path of images
+    licence=None, # of images that the catalogue doesn't know
+):                # -> dict with name, licence, redistributable, and what else the catalogue knows
+    """What the catalogue knows of a set, or its user says."""
+    if dataset in set(cards().name): return card(dataset)
+    return dict(name=safe_name(Path(dataset).name), licence=licence, redistributable=licence is not None)
+
 # %% ../../nbs/9_app/02_release.ipynb #48f22cae
 def release_dataset(
     dataset,          # name or path of images
@@ -168,8 +177,7 @@ def release_dataset(
 ):                    # -> Path of the folder
     """Audit, repair and release a set; its images go along where a licence is known to allow it."""
     images = images or load(dataset)
-    facts = (card(dataset) if dataset in set(cards().name) else
-             dict(name=safe_name(Path(dataset).name), licence=licence, redistributable=licence is not None))
+    facts = facts_of(dataset, licence)
     findings = audit(images)
     curated, ledger = curate(images, findings, recipe)
     released, trust = curated if facts['redistributable'] is True else None, detection(images, findings)
