@@ -2152,6 +2152,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'dq_workbook/sets/columns.py')},
             'dq_workbook.sets.dataset': { 'dq_workbook.sets.dataset.append_rows': ( '2_sets/dataset.html#append_rows',
                                                                                     'dq_workbook/sets/dataset.py'),
+                                          'dq_workbook.sets.dataset.can_learn': ( '2_sets/dataset.html#can_learn',
+                                                                                  'dq_workbook/sets/dataset.py'),
                                           'dq_workbook.sets.dataset.check_classes': ( '2_sets/dataset.html#check_classes',
                                                                                       'dq_workbook/sets/dataset.py'),
                                           'dq_workbook.sets.dataset.check_rows': ( '2_sets/dataset.html#check_rows',

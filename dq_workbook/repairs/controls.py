@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..sets.images import image_bytes
-from ..sets.dataset import check_classes, class_names, select_ids
+from ..sets.dataset import can_learn, check_classes, class_names, select_ids
 from ..faults.quality import is_readable
 from .recipes import LEAST_PRECISION, apply, make_ledger
 
@@ -75,6 +75,7 @@ def make_arms(
     """Everything that is to be trained.
 
     `sizes` has a row an arm; review are the images left to people, wrong the changes expected to be wrong.
+    Of the others those that leave nothing to learn from aren't trained; they stand in `sizes` all the same.
     Raises ValueError for a set of which nothing can be learnt: one class, or single images.
     """
     check_classes(images['train'])
@@ -82,13 +83,16 @@ def make_arms(
     unreadable = set(corrupt.id[corrupt.flagged.astype(bool)]) if len(corrupt) else None
     least, n = {**LEAST_PRECISION, 'drop': drop_from}, len(images['train'])
     ledgers = {name: make_ledger(images, findings, name, precision, least) for name in recipes}
+    ledgers |= others or {}
     arms, sizes = {'raw': images}, [dict(arm='raw', images=n, dropped=0, relabelled=0)]
-    for arm, ledger in (ledgers | (others or {})).items():
-        arms[arm] = apply(images, ledger)
+    for arm, ledger in ledgers.items():
+        repaired = apply(images, ledger)
         sizes.append(ledger_size(arm, ledger, n))
+        if arm not in recipes and not can_learn(repaired['train']): continue
+        arms[arm] = repaired
         if not (dropped := sizes[-1]['dropped']): continue
         arms[f'random:{arm}'] = partial(random_control, images, ledger, unreadable=unreadable)
         sizes.append(dict(arm=f'random:{arm}', images=n - dropped, dropped=dropped, relabelled=0))
-    rows = [ledger.assign(arm=arm) for arm, ledger in (ledgers | (others or {})).items()]
+    rows = [ledger.assign(arm=arm) for arm, ledger in ledgers.items()]
     for ledger in rows: ledger.attrs = {} # each arm has its own
     return arms, pd.concat(rows, ignore_index=True), pd.DataFrame(sizes).set_index('arm')
