@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RELEASE_CHECKS', 'check_card', 'check_loading', 'check_croissant', 'check_sums', 'described', 'check_ledger',
-           'check_release']
+           'check_release', 'told_checks']
 
 # %% ../../nbs/9_app/15_release_check.ipynb #e15a0003
 import tempfile
@@ -113,3 +113,10 @@ def check_release(
         try: rows.append((name, True, check(folder, original)))
         except Exception as error: rows.append((name, False, str(error).strip().splitlines()[0]))
     return pd.DataFrame(rows, columns=['check', 'passed', 'said'])
+
+def told_checks(
+    checks, # DataFrame from `check_release`
+):          # -> list of text, a line a check
+    """What a shell is told of a release."""
+    words = {True: 'ok', False: 'NOT OK'}
+    return [f'  {words[row.passed]}  {row.check}: {row.said}' for row in checks.itertuples()]
