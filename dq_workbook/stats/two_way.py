@@ -135,9 +135,9 @@ def two_way_interval(
         return dict(nothing, n=n, diff=diff, covers='seeds and images')
     parts = variance_parts(diffs, groups)
     images = max(0, parts['images'] - parts['both'])
-    variance = parts['seeds'] + images or parts['both'] # seeds that agree by chance have no spread
+    variance = max(parts['seeds'] + images, parts['both']) # no less, though seeds agree by chance
     shares = parts['seeds'] ** 2 / (n - 1) + parts['images'] ** 2 / max(1, parts['df'])
-    df = float(max(1, variance ** 2 / shares)) if variance else n - 1.0
+    df = float(max(1, variance ** 2 / shares)) if shares else n - 1.0
     error = variance ** 0.5
     half = stats.t.isf((1 - level) / 2, df) * error
     p = 2 * stats.t.sf(abs(diff) / error, df) if error else (np.nan if diff else 1.0)
