@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..core.registry import Registry, check_choice
 from ..core.tables import FINDING_COLUMNS
+from ..sets.dataset import as_images
 from ..faults.kinds import kind_names
 from .image_stats import image_stats
 from .embed import LAST_LAYER, embed
@@ -51,7 +52,7 @@ def resolve_auditor(
 
 # %% ../../nbs/4_audits/13_auditors.ipynb #e35e3f02
 def audit(
-    images,      # DatasetDict
+    images,      # DatasetDict, or Dataset: training images
     tool='open', # a key of AUDITORS, or auto, which is open
     kinds=None,  # list of kinds; None is all
     seed=0,      # of the folds
@@ -63,7 +64,8 @@ def audit(
     The table's attrs['near_duplicates'] tell how many pairs were flagged, and how many chance explains.
     Raises ValueError for an unknown tool or kind, and FastdupUnavailable, which says how to fix it.
     """
-    kinds = [check_choice(kind, kind_names(), 'kind of finding') for kind in kinds or kind_names()]
+    images, wanted = as_images(images), [kinds] if isinstance(kinds, str) else kinds or kind_names()
+    kinds = [check_choice(kind, kind_names(), 'kind of finding') for kind in wanted]
     tool = tool if tool in AUDITORS else resolve_auditor(tool)[0]
     if out: Path(out).mkdir(parents=True, exist_ok=True)
     try: found = AUDITORS[tool](images, kinds, seed, out)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..core.registry import check_choice
 from ..core.tables import TABLES
 from ..sets.images import decode_image, read_bytes, without_decoding
-from ..sets.dataset import append_rows, class_names, replace_rows
+from ..sets.dataset import append_rows, as_images, class_names, replace_rows
 from .quality import encode_like, is_readable
 from .labels import random_other_label
 from .copies import ALTERATIONS
@@ -132,6 +132,7 @@ def plant(
     Fewer are planted when too few images can be read. Raises ValueError for an unknown kind or split,
     a rate outside 0..1 or a severity that does not exist.
     """
+    images = as_images(images)
     check_plan(images, kind, rate, severity, split)
     total = len(images[KINDS[kind].source or split])
     return plant_count(images, kind, count_for_rate(rate, total), severity, seed, split, avoid)

@@ -32,7 +32,8 @@ def cluster_pairs(
     """Join the flagged pairs, strongest first, where most of what is known of two groups agrees."""
     place = pd.Series(range(len(names)), names)
     ends, known = np.stack([place[pairs.id], place[pairs.other]], 1), [{} for _ in names]
-    for (one, two), flag in zip(ends.tolist(), pairs.flagged): known[one][two] = known[two][one] = bool(flag)
+    for (one, two), flag in zip(ends.tolist(), pairs.flagged): # flagged by one auditor is flagged
+        known[one][two] = known[two][one] = bool(flag) or known[one].get(two, False)
     member, groups = np.arange(len(names)), {k: [k] for k in range(len(names))}
     for one, two in ends[:pairs.flagged.sum()].tolist():
         small, large = sorted((member[one], member[two]), key=lambda group: (len(groups[group]), group))

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'ACTIONS', 'DEDUP', 'LEAK_FREE', 'LEAK_FREE_TEST', 'RELABEL', 'DROP_LABEL_ERRORS', 'LEAST_PRECISION',
-           'MOSTLY_RIGHT', 'MOST_OF_A_CLASS', 'drop_low_quality', 'curated', 'recipe_rules', 'planned_changes',
-           'is_of_auditor', 'change_precision', 'allowed_changes', 'expected_wrong', 'change_reason', 'protect_classes',
-           'keep_one_per_class', 'check_known', 'needed_precision', 'split_labels', 'ledger_rows', 'make_ledger',
+           'MOSTLY_RIGHT', 'MOST_OF_A_CLASS', 'APPLIED', 'drop_low_quality', 'curated', 'recipe_rules',
+           'planned_changes', 'is_of_auditor', 'change_precision', 'allowed_changes', 'expected_wrong', 'change_reason',
+           'protect_classes', 'keep_one_per_class', 'check_known', 'needed_precision', 'ledger_rows', 'make_ledger',
            'released_ledger', 'apply', 'curate']
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #d3022de6
@@ -20,7 +20,8 @@ import pandas as pd
 from ..core.registry import Registry, check_choice
 from ..core.tables import TABLES, check_table, read_table
 from ..sets.checksums import check_checksums
-from ..sets.dataset import class_names, replace_rows, select_ids
+from ..sets.dataset import (
+    as_images, class_words, known_classes, labels_by_id, replace_rows, select_ids)
 from ..faults.kinds import KINDS, kind_names
 from ..audits.auditors import AUDITORS
 from ..audits.flag_precision import PRECISION_COLUMNS, measure_precision
@@ -145,7 +146,7 @@ def protect_classes(
 ):          # -> ledger table that doubts at most half of the labels of every class
     """Take back the least sure changes of labels where a class, mostly a rare one, would lose too many."""
     if not len(ledger): return ledger
-    total = pd.Series(labels).map(lambda k: names[k]).value_counts()
+    total = pd.Series(class_words(labels.values(), names), dtype=object).value_counts()
     doubted = ledger.kind.map(lambda kind: KINDS[kind].family == 'label')
     place = ledger[doubted].groupby('old').cumcount().reindex(ledger.index)
     too_many = place >= np.floor(ledger.old.map(total) * MOST_OF_A_CLASS)
@@ -160,7 +161,8 @@ def keep_one_per_class(
     names,  # class names
 ):          # -> ledger table that leaves at least one image in every class
     """Take back the drop of a class's last image, with a warning."""
-    total, drops = pd.Series(labels).map(lambda k: names[k]).value_counts(), ledger[ledger.action == 'drop']
+    total = pd.Series(class_words(labels.values(), names), dtype=object).value_counts()
+    drops = ledger[ledger.action == 'drop']
     emptied = [name for name, n in drops.old.value_counts().items() if n >= total[name]]
     for name in emptied: logging.warning('every image of the class %r would be dropped; one stays', name)
     return ledger.drop([drops.index[drops.old == name][-1] for name in emptied]).reset_index(drop=True)
@@ -191,14 +193,6 @@ def needed_precision(
     if not len(flagged): return pd.DataFrame(columns=PRECISION_COLUMNS)
     return measure_precision(images, findings, set(flagged.kind))
 
-# %% ../../nbs/5_repairs/00_recipes.ipynb #a1b2000a
-def split_labels(
-    images, # DatasetDict
-    split,  # its name
-):          # -> dict: id -> class index, empty without such a split
-    """The labels of a split."""
-    return dict(zip(images[split]['id'][:], images[split]['label'][:])) if split in images else {}
-
 # %% ../../nbs/5_repairs/00_recipes.ipynb #a1b2000c
 def ledger_rows(
     chosen, # DataFrame of changes from `planned_changes`
@@ -208,7 +202,7 @@ def ledger_rows(
     """Changes as a ledger."""
     rows = []
     for change in chosen.itertuples():
-        old, action = names[labels[change.id]], change.action.removesuffix('_test')
+        (old,), action = class_words([labels[change.id]], names), change.action.removesuffix('_test')
         new = names[int(change.suggested)] if change.action == 'relabel' else None
         rows.append((change.id, action, change.kind, old, new, change_reason(change)))
     return pd.DataFrame(rows, columns=TABLES['ledger'])
@@ -227,9 +221,10 @@ def make_ledger(
     attrs['expected_wrong'] how many changes are expected to be wrong: (estimate, low, high).
     Raises ValueError for an unknown recipe, and for a finding about an image that isn't there.
     """
+    images, findings = as_images(images, ['train']), check_table(findings, 'findings')
     check_known(findings, images)
-    names, rules = class_names(images), recipe_rules(recipe)
-    labels, tests = (split_labels(images, split) for split in ('train', 'test'))
+    names, rules = known_classes(images), recipe_rules(recipe)
+    labels, tests = (labels_by_id(images, split) for split in ('train', 'test'))
     planned = planned_changes(findings, rules, labels)
     precision = needed_precision(images, findings, rules, least, precision)
     planned = planned.join(change_precision(planned, precision))
@@ -245,31 +240,36 @@ def make_ledger(
 # %% ../../nbs/5_repairs/00_recipes.ipynb #a6c75d5c
 def released_ledger(
     images, # DatasetDict
-    path,   # of a release, or of a ledger.parquet beside its checksums.parquet
+    path,   # of a release, or of a ledger (parquet, csv, json), perhaps beside its checksums.parquet
 ):          # -> ledger table
     """Read the ledger of a release that was made for these very images.
 
     Raises ValueError naming the first image that is missing or differs.
     """
-    path = Path(path)
-    file = path/'ledger.parquet' if path.is_dir() else path
+    file = Path(path)/'ledger.parquet' if Path(path).is_dir() else Path(path)
     checksums = file.with_name('checksums.parquet')
     if checksums.exists(): check_checksums(images, read_table(checksums))
     return read_table(file)
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #e1cbd042
+APPLIED = ('drop', 'relabel', 'keep') # actions of a ledger; what is kept isn't changed
+
 def apply(
     images, # DatasetDict
     ledger, # ledger table, or the path of one or of a release: its checksums are compared first
 ):          # -> DatasetDict whose images are changed as the ledger says
     """Make the changes of a ledger to the training images; test images can only be left out.
 
-    Raises ValueError naming the first image that isn't there, or isn't the one that the ledger was made for.
+    Raises ValueError naming the first image that isn't there, or isn't the one that the ledger was made
+    for, and an unknown action or class.
     """
+    images = as_images(images, ['train'])
     if isinstance(ledger, (str, Path)): ledger = released_ledger(images, ledger)
-    check_table(ledger, 'ledger')
-    train, index = images['train'], {name: k for k, name in enumerate(class_names(images))}
-    labels = {row.id: index[row.new] for row in ledger[ledger.action == 'relabel'].itertuples()}
+    ledger = check_table(ledger, 'ledger')
+    for action in ledger.action.unique(): check_choice(action, APPLIED, 'action')
+    train, index = images['train'], {name: k for k, name in enumerate(known_classes(images))}
+    new = ledger[ledger.action == 'relabel'].set_index('id').new
+    labels = {name: index[check_choice(word, index, 'class')] for name, word in new.items()}
     drops = set(ledger.id[ledger.action == 'drop'])
     ids = {split: set(images[split]['id'][:]) for split in ('train', 'test') if split in images}
     missing = (drops - set().union(*ids.values())) | (labels.keys() - ids['train'])
@@ -294,6 +294,7 @@ def curate(
     expected to be wrong: (estimate, low, high).
     Raises ValueError for an unknown recipe, and for a finding about an image that isn't there.
     """
+    images = as_images(images, ['train'])
     least = dict(relabel=relabel_from, drop=drop_from, drop_test=drop_from)
     ledger = make_ledger(images, findings, recipe, precision, least)
     return apply(images, ledger), ledger

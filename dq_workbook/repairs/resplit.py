@@ -16,6 +16,8 @@ import pandas as pd
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from ..sets.dataset import as_images
+
 # %% ../../nbs/5_repairs/03_resplit.ipynb #2b1c608d
 @dataclass
 class Kinds:
@@ -201,6 +203,7 @@ def resplit(
     for each split says where the groups don't allow that.
     Raises ValueError when there are fewer groups than splits.
     """
+    images = as_images(images)
     rows = image_rows(images, groups)
     now = pd.Series({split: len(part) for split, part in images.items()})
     wanted = wanted_sizes(now, sizes)

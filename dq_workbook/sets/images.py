@@ -116,9 +116,10 @@ def without_decoding(
     return split.cast_column('image', datasets.Image(decode=False))
 
 def read_bytes(
-    raw, # {'bytes', 'path'}
+    raw, # {'bytes', 'path'}, or None
 ):       # -> bytes of the file; empty when it is missing
     """The bytes of one undecoded image."""
+    if raw is None: return b''
     if raw['bytes'] is not None: return raw['bytes']
     return Path(raw['path']).read_bytes() if raw['path'] and Path(raw['path']).exists() else b''
 

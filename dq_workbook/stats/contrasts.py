@@ -171,7 +171,8 @@ def compare(
     Raises ValueError for an arm or a test that there isn't, when an arm lacks a seed that another has or has
     it two times, and for an infinite value.
     """
-    arms = check_table(scores, 'scores').arm.unique()
+    scores = check_table(scores, 'scores')
+    arms, family = scores.arm.unique(), [family] if isinstance(family, str) else family
     for arm in (baseline, *(family or ())): check_choice(arm, arms, 'arm')
     check_choice(test, TESTS, TESTS.what)
     claimed = [arm for arm in arms if not is_check(arm)] if family is None else family

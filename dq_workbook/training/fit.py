@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 
 from ..core.parallel import device
 from ..sets.images import decode_image, read_bytes, without_decoding
-from ..sets.dataset import check_classes, class_names
+from ..sets.dataset import as_images, check_classes, class_names
 from .pixels import load_pixels
 from .probe import PROBE, BackboneFeatures, load_features
 from .models import DEFAULT_MODEL, build_model
@@ -184,12 +184,12 @@ def fit(
 
     Raises ValueError for an unknown model, budget or precision, and for one class or two images.
     """
-    check_classes(images['train'])
+    check_classes((images := as_images(images, ['train', 'test']))['train'])
     size, n_classes = input_size(images, BUDGETS[budget]['size']), len(class_names(images))
     protocol = frozen_protocol(budget, model, peak_lr, precision)
     tests = split_tensors(images, model, size, features)
-    train = tests.pop('train')
-    if not len(train): raise ValueError(f'arm {arm!r} of {dataset or "the set"}: no readable training image')
+    if not len(train := tests.pop('train')):
+        raise ValueError(f'arm {arm!r} of {dataset or "the set"}: no readable training image')
     module = train_model(lambda: build_model(model, n_classes, size), train, protocol, seed)
     columns = dict(dataset=dataset, model=model, arm=arm, seed=seed)
     with one_core():
