@@ -1978,6 +1978,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                      'dq_workbook/reports/paper_numbers.py'),
                                                    'dq_workbook.reports.paper_numbers.interval_tex': ( '8_reports/paper_numbers.html#interval_tex',
                                                                                                        'dq_workbook/reports/paper_numbers.py'),
+                                                   'dq_workbook.reports.paper_numbers.noted_tex': ( '8_reports/paper_numbers.html#noted_tex',
+                                                                                                    'dq_workbook/reports/paper_numbers.py'),
                                                    'dq_workbook.reports.paper_numbers.number': ( '8_reports/paper_numbers.html#number',
                                                                                                  'dq_workbook/reports/paper_numbers.py'),
                                                    'dq_workbook.reports.paper_numbers.number_tex': ( '8_reports/paper_numbers.html#number_tex',

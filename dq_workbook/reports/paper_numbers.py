@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['TEX_SPECIAL', 'NUMBER_FORMATS', 'CLAIMS', 'escape_tex', 'figure_tex', 'estimate_tex', 'sign_tex', 'outcome',
-           'effect_tex', 'claim_tex', 'number_tex', 'percent_tex', 'interval_tex', 'share_tex', 'count_tex', 'text_tex',
-           'source_row', 'number', 'paper_specs', 'source_text', 'numbers_tex']
+           'effect_tex', 'claim_tex', 'number_tex', 'percent_tex', 'interval_tex', 'share_tex', 'count_tex',
+           'noted_tex', 'text_tex', 'source_row', 'number', 'paper_specs', 'source_text', 'numbers_tex']
 
 # %% ../../nbs/8_reports/23_paper_numbers.ipynb #efdb4bd1
 import math
+import re
 
 import yaml
 
@@ -132,6 +133,14 @@ def count_tex(
     """A whole number with thousands apart."""
     return f"{int(float(found[spec.get('value', 'count')])):,}".replace(',', '{,}')
 
+@NUMBER_FORMATS.add('noted')
+def noted_tex(
+    found, # dict, a row of a table
+    spec,  # dict with words: what stands behind the figure in the row's note
+):         # -> text
+    """A whole number that a note tells."""
+    return re.search(rf"(\d+) {spec['words']}", found['note'])[1]
+
 @NUMBER_FORMATS.add('text')
 def text_tex(
     found, # dict, a row of a table
@@ -151,7 +160,8 @@ def source_row(
     """
     rows = results(spec['table'], root)
     where = {column: str(value) for column, value in spec['where'].items()}
-    found = [row for row in rows if meets(row, where) and row.get('status') not in SET_ASIDE]
+    counts = lambda row: 'status' in where or row.get('status') not in SET_ASIDE
+    found = [row for row in rows if meets(row, where) and counts(row)]
     if len(found) == 1: return found[0]
     many = f'{len(found)} rows' if found else 'no row'
     raise LookupError(f"{spec['table']}.csv has {many} with {where}")
