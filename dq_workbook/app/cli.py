@@ -111,7 +111,7 @@ def run_sweep(
 def run_experiment(
     dataset:str,      # folder or file of images, hf://owner/name, or a name in the catalogue
     model:str=None,   # timm classification model, or probe; left out, what fits the set
-    budget:str=None,  # smoke, small, medium or full
+    budget:str=None,  # finetune, memorise, one_pass, small, strong, or smoke for a try
     seeds:int=None,   # paired seeds; fewer than 6 can't reach p < 0.05
     recipes:str=None, # repairs, by commas, as curated,relabel; the last is the one of the primary contrast
 ):                    # -> exit code: 1 when it failed

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CLEANLAB_NAMES', 'cleanlab_issues', 'fastdup_similarity', 'write_issues', 'write_citation', 'write_sums', 'read_sums',
-           'fill_release', 'build_release', 'facts_of', 'release_dataset']
+           'fill_release', 'check_replaceable', 'build_release', 'facts_of', 'release_dataset']
 
 # %% ../../nbs/9_app/02_release.ipynb #a8f53a87
 import os
@@ -127,6 +127,15 @@ def fill_release(
     write_sums(folder, digests)
 
 # %% ../../nbs/9_app/02_release.ipynb #a5017887
+def check_replaceable(
+    out,       # Path of a folder to make
+    overwrite, # whether an existing one is replaced
+):             # -> None
+    """Raise FileExistsError where a folder would be replaced that nobody said so of."""
+    if out.exists() and not overwrite:
+        raise FileExistsError(f'{out} is there: --overwrite, or overwrite=True, replaces it')
+
+# %% ../../nbs/9_app/02_release.ipynb #0912d472
 def build_release(
     images,          # DatasetDict of curated images; None releases the ledger alone
     ledger,          # ledger table
@@ -147,7 +156,7 @@ def build_release(
         licence = f"the licence of {card['name']} ({card.get('licence')})"
         raise ValueError(f'{licence} forbids copies of its images: images=None releases the ledger alone')
     out = Path(out or project_root()/'release'/card['name'])
-    if out.exists() and not overwrite: raise FileExistsError(f'{out} is there: overwrite=True replaces it')
+    check_replaceable(out, overwrite)
     part = out.with_name(f'.{out.name}.{os.getpid()}.part')
     try:
         part.mkdir(parents=True)
@@ -176,8 +185,9 @@ def release_dataset(
     images=None,      # DatasetDict, the set where it was loaded before
 ):                    # -> Path of the folder
     """Audit, repair and release a set; its images go along where a licence is known to allow it."""
-    images = images or load(dataset)
     facts = facts_of(dataset, licence)
+    check_replaceable(Path(out or project_root()/'release'/facts['name']), overwrite) # audits take minutes
+    images = images or load(dataset)
     findings = audit(images)
     curated, ledger = curate(images, findings, recipe)
     released, trust = curated if facts['redistributable'] is True else None, detection(images, findings)

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['THUMB_SIDE', 'COMMON_SIDE', 'CORNER_SIDE', 'STATS_COLUMNS', 'IMAGE_MEASURES', 'STATS_BATCH', 'SERIAL_UP_TO',
-           'NO_THUMBS', 'sharpness', 'jpeg_coarseness', 'blockiness', 'image_measures', 'brightness_measures',
+           'NO_THUMBS', 'FLAT', 'sharpness', 'jpeg_coarseness', 'blockiness', 'image_measures', 'brightness_measures',
            'blockiness_measure', 'measure_by_size', 'batch_stats', 'write_image_stats', 'label_table', 'image_stats',
-           'plain_share']
+           'flat_pictures', 'plain_share']
 
 # %% ../../nbs/4_audits/00_image_stats.ipynb #82a7cf1a
 from functools import partial
@@ -156,6 +156,15 @@ def image_stats(
     table = pd.concat([label_table(images), pd.read_parquet(folder/'stats.parquet')], axis=1)
     if table.error.notna().all(): return table, NO_THUMBS # an empty file can't be mapped
     return table, np.memmap(folder/'thumbs.bin', 'uint8', 'r').reshape(-1, THUMB_SIDE, THUMB_SIDE, 3)
+
+# %% ../../nbs/4_audits/00_image_stats.ipynb #6251d8d6
+FLAT = 3 # grey levels of detail below which a picture is one colour
+
+def flat_pictures(
+    thumbs, # uint8 array [n, 32, 32, 3]
+):          # -> bool array [n]
+    """Whether a picture has no detail."""
+    return thumbs.std((1, 2)).max(1) < FLAT
 
 # %% ../../nbs/4_audits/00_image_stats.ipynb #d7a1c021
 def plain_share(

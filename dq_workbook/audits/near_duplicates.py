@@ -21,7 +21,7 @@ from ..stats.scores import to_score
 from .neighbors import (
     MIN_TURNED, as_float32, build_index, exact_pairs,
     mirrored_thumb_vectors, query_neighbors, row_dots, thumb_vectors)
-from .image_stats import plain_share
+from .image_stats import flat_pictures, plain_share
 from .matching import COPY_AGREEMENT, MIN_FIRST_MATCH, agreement, match_crops, match_pairs
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #6a2f38ef
@@ -206,8 +206,9 @@ def other_drawings(
     pairs,  # int array [m, 2] of rows
     worst,  # float array [m], agreement of the worst patch, -1..1; NaN where a pair wasn't aligned
 ):          # -> bool array [m]
-    """Whether two pictures are drawings that differ in a place."""
-    return (plain_share(thumbs)[pairs].min(1) >= DRAWING) & (worst < SAME_PLACE)
+    """Whether two pictures are drawings that differ in a place, or one has nothing to be told by."""
+    flat = flat_pictures(thumbs)[pairs].any(1)
+    return flat | (plain_share(thumbs)[pairs].min(1) >= DRAWING) & (worst < SAME_PLACE)
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #f4bc8b57
 def compare_different(

@@ -133,6 +133,7 @@ def count_tex(
     """A whole number with thousands apart."""
     return f"{int(float(found[spec.get('value', 'count')])):,}".replace(',', '{,}')
 
+# %% ../../nbs/8_reports/23_paper_numbers.ipynb #767194d6
 @NUMBER_FORMATS.add('noted')
 def noted_tex(
     found, # dict, a row of a table

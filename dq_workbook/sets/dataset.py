@@ -143,7 +143,7 @@ def check_images(
 ):          # -> None
     """Raise ValueError for what is no set of images, and naming a split that is missing."""
     if not isinstance(images, dict) or not images:
-        raise ValueError(f'a DatasetDict is wanted, not {type(images).__name__}')
+        raise ValueError(f'a DatasetDict is wanted, not {type(images).__name__}: dq.load reads a path')
     for split in needs:
         if split not in images: raise ValueError(f"no split is called {split}; here are {', '.join(images)}")
     for split, rows in images.items():
