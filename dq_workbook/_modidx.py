@@ -1556,6 +1556,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                            'dq_workbook/repairs/folder_copy.py'),
                                                  'dq_workbook.repairs.folder_copy.undo_folder': ( '5_repairs/folder_copy.html#undo_folder',
                                                                                                   'dq_workbook/repairs/folder_copy.py'),
+                                                 'dq_workbook.repairs.folder_copy.walk_folder': ( '5_repairs/folder_copy.html#walk_folder',
+                                                                                                  'dq_workbook/repairs/folder_copy.py'),
                                                  'dq_workbook.repairs.folder_copy.write_undo': ( '5_repairs/folder_copy.html#write_undo',
                                                                                                  'dq_workbook/repairs/folder_copy.py')},
             'dq_workbook.repairs.groups': { 'dq_workbook.repairs.groups.cluster_pairs': ( '5_repairs/groups.html#cluster_pairs',
