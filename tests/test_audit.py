@@ -12,7 +12,7 @@ from dq_workbook.faults.kinds import kind_names
 from dq_workbook.faults.plant import plant, plant_all
 from dq_workbook.audits import auditors, fastdup
 from dq_workbook.audits.auditors import AUDITORS, audit, resolve_auditor
-from dq_workbook.audits.detection import detection_by_kind
+from dq_workbook.audits.detection import detection, detection_by_kind
 from dq_workbook.audits.fastdup import FastdupUnavailable, call_fastdup, fastdup_available, fastdup_python
 from dq_workbook.repairs.groups import groups
 
@@ -77,6 +77,14 @@ def test_an_audit_of_one_kind_has_one_kind(planted):
     assert set(audit(planted[0], kinds=['dark']).kind) == {'dark'}
     with pytest.raises(ValueError, match="unknown kind of finding 'blury'; did you mean 'blurry'"):
         audit(planted[0], kinds=['blury'])
+
+
+def test_files_that_cannot_be_read_are_corrupt_whether_planted_or_not():
+    """Those that the set had of its own counted as false alarms."""
+    few = DatasetDict(train=load('digits')['train'].select(range(60)))
+    broken = plant(few, 'corrupt', 0.2, seed=0)[0]
+    told = detection(broken, audit(broken, kinds=['corrupt'])).set_index('kind')
+    assert told.precision['corrupt'] == told.precision_low['corrupt'] == 1 > told.precision_low['dark']
 
 
 # The contract of every auditor
