@@ -38,6 +38,7 @@ def digest_or_empty(
     try: return file_digest(path)
     except OSError: return ''
 
+# %% ../../nbs/5_repairs/06_folder_copy.ipynb #ee113725
 def walk_folder(
     folder,   # where
     above=(), # real paths of the folders above it
@@ -49,6 +50,7 @@ def walk_folder(
     for path in inside:
         if path.is_dir() and os.path.realpath(path) not in above: yield from walk_folder(path, above)
 
+# %% ../../nbs/5_repairs/06_folder_copy.ipynb #1a586af9
 def folder_digests(
     folder, # where
 ):          # -> dict: path below the folder, with slashes -> SHA-256, by path
