@@ -1,7 +1,7 @@
 """The auditors: a fastdup that is missing or has expired, the contract of both, and what they find."""
 
 import pytest
-from datasets import DatasetDict
+from datasets import DatasetDict, concatenate_datasets
 from pandas.testing import assert_frame_equal
 
 from dq_workbook.core.tables import FINDING_COLUMNS
@@ -9,10 +9,10 @@ from dq_workbook.sets.dataset import replace_column
 from dq_workbook.sets.images import image_bytes
 from dq_workbook.sets.load import load
 from dq_workbook.faults.kinds import kind_names
-from dq_workbook.faults.plant import plant_all
+from dq_workbook.faults.plant import plant, plant_all
 from dq_workbook.audits import auditors, fastdup
 from dq_workbook.audits.auditors import AUDITORS, audit, resolve_auditor
-from dq_workbook.audits.detection import detection_by_kind
+from dq_workbook.audits.detection import detection, detection_by_kind
 from dq_workbook.audits.fastdup import FastdupUnavailable, call_fastdup, fastdup_available, fastdup_python
 from dq_workbook.repairs.groups import groups
 
@@ -79,6 +79,14 @@ def test_an_audit_of_one_kind_has_one_kind(planted):
         audit(planted[0], kinds=['blury'])
 
 
+def test_files_that_cannot_be_read_are_corrupt_whether_planted_or_not():
+    """Those that the set had of its own counted as false alarms."""
+    few = DatasetDict(train=load('digits')['train'].select(range(60)))
+    broken = plant(few, 'corrupt', 0.2, seed=0)[0]
+    told = detection(broken, audit(broken, kinds=['corrupt'])).set_index('kind')
+    assert told.precision['corrupt'] == told.precision_low['corrupt'] == 1 > told.precision_low['dark']
+
+
 # The contract of every auditor
 
 @pytest.fixture(scope='module')
@@ -117,6 +125,19 @@ def test_an_auditor_says_the_same_after_ids_are_renamed(small, tool):
     new = {name: rename(rows) for name, rows in small.items()}
     back = {name: i for i, name in names.items()}
     assert_same(told(audit(small, tool)), told(audit(DatasetDict(new), tool), back))
+
+
+def test_copies_of_every_picture_say_nothing_new_of_labels_and_shortcuts():
+    """Copies in several folds tell each other's label: all would be shortcuts, and no label wrong."""
+    kinds = ['label_error', 'shortcut']
+    train = plant(load('digits', limit=200), 'label_error', 0.1, seed=0)[0]['train']
+    name = lambda k: replace_column(train, 'id', [f'{i}/{k}' for i in train['id']])
+    thrice = audit(DatasetDict(train=concatenate_datasets([name(k) for k in range(3)])), kinds=kinds)
+    once = audit(DatasetDict(train=train), kinds=kinds).drop(columns='other').sort_values(['kind', 'id'])
+    assert once.flagged.any()
+    for _, part in thrice.groupby(thrice.id.str[-2:]):
+        part = part.assign(id=part.id.str[:-2]).drop(columns='other').sort_values(['kind', 'id'])
+        assert_frame_equal(part.reset_index(drop=True), once.reset_index(drop=True), atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize('tool', AUDITORS)

@@ -151,6 +151,13 @@ def test_a_copy_is_made_of_what_was_audited_and_undone(audited, monkeypatch, cap
     assert len(told) == 5 and all(word in line for word, line in zip(words, told)), told
 
 
+def test_where_no_audit_is_seen_the_way_to_one_elsewhere_is_told(pets, tmp_path, monkeypatch, capsys):
+    """As after `dq audit --out`, whose results `dq apply` can't know of."""
+    monkeypatch.setenv('DQ_HOME', str(tmp_path))
+    assert cli.main(['apply', str(pets), '--out', str(tmp_path/'clean')]) == 2
+    assert 'apply with --changes RESULTS/changes.csv' in capsys.readouterr().err
+
+
 def test_an_audit_in_words_is_quick_again_and_stays_out_of_the_folder(audited, monkeypatch, capsys):
     """Where results would go into the folder, they go beside it."""
     folder, base, _ = audited

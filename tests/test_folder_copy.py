@@ -67,6 +67,19 @@ def test_undo_gives_every_byte_back_in_every_layout(folder, layout, changes, gon
                                                                      if '/' in path} | {*clean.glob('*')}
 
 
+def test_a_link_to_a_folder_above_is_not_followed(folder):
+    """Else the pictures are copied once for each round, and what was dropped is there all the same."""
+    pets = folder('classes')
+    whole = folder_digests(pets)
+    (pets/'dog'/'round').symlink_to(pets)
+    (pets/'wolf').symlink_to(pets/'dog')
+    clean = copied(pets, ledger(drop('cat/1.png')))
+    wolves = {path.replace('dog/', 'wolf/') for path in whole if path.startswith('dog/')}
+    assert folder_digests(clean).keys() == whole.keys() - {'cat/1.png'} | wolves
+    undo(clean)
+    assert folder_digests(clean).keys() == whole.keys() | wolves
+
+
 @pytest.mark.parametrize('harm, message', [
     (lambda pets: (pets/'cat'/'1.png').write_text('other'), 'cat/1.png was changed; audit it again'),
     (lambda pets: (pets/'cat'/'1.png').unlink(), 'cat/1.png is gone'),

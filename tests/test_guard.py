@@ -77,6 +77,13 @@ def test_copies_are_found_and_nothing_else(clean, test, way, name, tmp_path):
     assert found.score.between(0.5, 1).all() and found.score.is_monotonic_decreasing
 
 
+def test_grey_copies_are_found_by_the_fingerprint_and_the_docstring_says_so(clean, test, tmp_path):
+    copies = {f'copy-{i}': test[f'test-{i}'].convert('L').convert('RGB') for i in range(6)}
+    found = leaks(rows(clean | copies), against('fingerprint', test, tmp_path))
+    assert set(zip(found.train_id, found.test_id)) == {(f'copy-{i}', f'test-{i}') for i in range(6)}
+    assert 'Grey copies' in dq.guard.__doc__
+
+
 @pytest.mark.parametrize('way', WAYS)
 def test_the_message_is_one_line_with_the_count_and_the_first_pair(clean, test, way, tmp_path):
     train = rows(clean | {'copy': test['test-3'], 'again': ImageOps.mirror(test['test-3'])})

@@ -138,7 +138,8 @@ def read_audit(
     if not folder.exists(): raise ValueError(f'there is no {dataset}')
     try: told = json.loads((out/'audit.json').read_text())
     except (OSError, ValueError):
-        command = f'dq audit {shlex.quote(str(dataset))}'
+        command = f'dq audit {shlex.quote(str(dataset))}, or where its results are elsewhere, ' \
+                  'dq apply with --changes RESULTS/changes.csv'
         raise ValueError(f'{dataset} has not been audited (there is no {out}): {command}') from None
     if told.get('folder') == str(folder.resolve()): return out, told
     if 'folder' in told: raise ValueError(f"{out} has the audit of {told['folder']}, not of {dataset}")

@@ -51,15 +51,15 @@ def needs_embedding(
 
 # %% ../../nbs/4_audits/11_findings.ipynb #3baeae21
 def same_for_copies(
-    found, # DataFrame id, kind, score, flagged ..., one row an image
-    stats, # DataFrame, image statistics of these images
-):         # -> the same rows; copies with the same label share what is said of the most suspicious of them
-    """Say the same of exact copies, which cross-validation puts into folds by their order."""
+    found, # DataFrame id, kind, score, flagged ..., of one copy of each picture
+    stats, # DataFrame, image statistics of all copies
+):         # -> the same with a row for each copy, in the order of stats
+    """Say of copies with the same label what is said of one of them."""
     if not len(found): return found
-    pictures = stats.set_index('id').loc[found.id, ['sha', 'label']].apply(tuple, axis=1).to_numpy()
-    table = found.assign(picture=pictures)
-    said = table.sort_values('score', ascending=False).drop_duplicates('picture').set_index('picture')
-    return said.drop(columns='id').loc[pictures].reset_index(drop=True).assign(id=found.id.to_numpy())
+    pictures = stats.set_index('id')[['sha', 'label']].apply(tuple, axis=1)
+    said = found.set_index(pictures[found.id].to_numpy())
+    pictures = pictures[pictures.isin(said.index)]
+    return said.loc[pictures.to_numpy()].assign(id=pictures.index).reset_index(drop=True)
 
 # %% ../../nbs/4_audits/11_findings.ipynb #fbfba66a
 def train_findings(
@@ -71,13 +71,14 @@ def train_findings(
     tool,   # name for the column tool
 ):          # -> list of DataFrames
     """Wrong labels and shortcuts of the training images, whatever the order of the rows."""
-    train = stats[stats.split == 'train'].sort_values(['sha', 'label'], kind='stable').index.to_numpy()
-    parts = []
-    rows = stats.loc[train]
-    if 'shortcut' in kinds: parts.append(same_for_copies(shortcut_findings(rows, thumbs, train, seed), rows))
-    if 'label_error' in kinds and (stats.label[train] >= 0).any() and len(train) > 5:
+    copies = stats[stats.split == 'train'].sort_values(['sha', 'label'], kind='stable')
+    rows, parts = copies.drop_duplicates(['sha', 'label']), []
+    train = rows.index.to_numpy()
+    if 'shortcut' in kinds:
+        parts.append(same_for_copies(shortcut_findings(rows, thumbs, train, seed), copies))
+    if 'label_error' in kinds and (rows.label >= 0).any() and len(rows) > 5:
         features = label_features(inner, thumbs, train, seed)
-        found = same_for_copies(label_findings(rows, features, seed), rows)
+        found = same_for_copies(label_findings(rows, features, seed), copies)
         parts.append(found.assign(tool=f'{tool}+cleanlab'))
     return parts
 

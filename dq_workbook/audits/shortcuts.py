@@ -85,7 +85,8 @@ def cue_strengths(
     Source: Ojala and Garriga 2010, Permutation tests for studying classifier performance; scikit-learn.
     """
     labels = np.unique(table.label, return_inverse=True)[1]
-    rows = sample_rows(labels, seed)
+    once = np.flatnonzero(~table.duplicated(['sha', 'label'])) # copies in two folds would tell each other
+    rows = once[sample_rows(labels[once], seed)]
     if len(np.unique(labels[rows])) < 2: return pd.DataFrame(columns=CUE_COLUMNS)
     cues = shortcut_cues(table.iloc[rows], thumbs, rows)
     folds = StratifiedKFold(CUE_FOLDS, shuffle=True, random_state=seed)

@@ -234,7 +234,8 @@ def guard(
 ):          # -> None: no test image was found in training
     """Raise an error when test images, or near duplicates of them, stand in training.
 
-    Images that can't be read take no part. Raises LeakFound, a ValueError whose `leaks` is a table of
+    Images that can't be read take no part. Grey copies of colourful images may be missed where images are
+    compared; `fingerprint(test, file)` finds them. Raises LeakFound, a ValueError whose `leaks` is a table of
     train_id, test_id and score (0.5..1), strongest first. Raises ValueError where there is no image column
     or no such split, and for a file that is no fingerprint.
     """
