@@ -6,8 +6,8 @@
 __all__ = ['RECIPES', 'ACTIONS', 'DEDUP', 'LEAK_FREE', 'LEAK_FREE_TEST', 'RELABEL', 'DROP_LABEL_ERRORS', 'LEAST_PRECISION',
            'MOSTLY_RIGHT', 'MOST_OF_A_CLASS', 'APPLIED', 'drop_low_quality', 'curated', 'recipe_rules',
            'planned_changes', 'is_of_auditor', 'change_precision', 'allowed_changes', 'expected_wrong', 'change_reason',
-           'protect_classes', 'keep_one_per_class', 'check_known', 'needed_precision', 'ledger_rows', 'make_ledger',
-           'released_ledger', 'apply', 'curate']
+           'protect_classes', 'keep_one_per_class', 'keep_other_labels', 'needed_precision', 'ledger_rows',
+           'make_ledger', 'released_ledger', 'apply', 'curate']
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #d3022de6
 import logging
@@ -21,7 +21,7 @@ from ..core.registry import Registry, check_choice
 from ..core.tables import TABLES, check_table, read_table
 from ..sets.checksums import check_checksums
 from ..sets.dataset import (
-    as_images, class_words, known_classes, labels_by_id, replace_rows, select_ids)
+    as_images, check_known, class_words, known_classes, labels_by_id, replace_rows, select_ids)
 from ..faults.kinds import KINDS, kind_names
 from ..audits.auditors import AUDITORS
 from ..audits.flag_precision import PRECISION_COLUMNS, measure_precision
@@ -168,15 +168,15 @@ def keep_one_per_class(
     return ledger.drop([drops.index[drops.old == name][-1] for name in emptied]).reset_index(drop=True)
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #586c5e85
-def check_known(
-    findings, # findings table
-    images,   # DatasetDict
-):            # -> None
-    """Raise ValueError for a finding about an image that isn't there."""
-    known = {i for split in images.values() for i in split['id'][:]}
-    strange = findings.loc[~findings.id.isin(known), 'id']
-    if len(strange):
-        raise ValueError(f'the findings name {strange.iloc[0]!r}, no image of this set: are they of another?')
+def keep_other_labels(
+    chosen, # DataFrame of changes, one an image
+    labels, # dict: id -> class index
+):          # -> DataFrame of changes that lose no picture
+    """Take back the drop of a copy whose twin, under another label, goes for its label."""
+    gone = set(chosen.id[chosen.kind.isin(kind_names('label')) & chosen.action.eq('drop')])
+    differs = chosen.id.map(labels).ne(chosen.other.map(labels))
+    lost = chosen[chosen.kind.isin(kind_names('pair')) & chosen.other.isin(gone) & differs]
+    return chosen.drop(lost.drop_duplicates('other').index)
 
 def needed_precision(
     images,    # DatasetDict
@@ -229,7 +229,7 @@ def make_ledger(
     precision = needed_precision(images, findings, rules, least, precision)
     planned = planned.join(change_precision(planned, precision))
     chosen = planned[allowed_changes(planned, least)].drop_duplicates('id')
-    ledger = ledger_rows(chosen, tests | labels, names)
+    ledger = ledger_rows(chosen := keep_other_labels(chosen, tests | labels), tests | labels, names)
     ledger, sides = protect_classes(ledger, labels, names), (labels, tests)
     parts = [keep_one_per_class(ledger[ledger.id.isin(side)], side, names) for side in sides]
     ledger = pd.concat(parts, ignore_index=True)
