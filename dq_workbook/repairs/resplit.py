@@ -203,8 +203,8 @@ def resplit(
     for each split says where the groups don't allow that.
     Raises ValueError when there are fewer groups than splits.
     """
-    images = as_images(images)
-    rows = image_rows(images, groups)
+    image_rows(images, groups) # raises before splits get names for their images
+    rows = image_rows(images := as_images(images), groups) # with the same classes everywhere
     now = pd.Series({split: len(part) for split, part in images.items()})
     wanted = wanted_sizes(now, sizes)
     group, label = pd.factorize(rows.group)[0], pd.factorize(rows.label)[0]
