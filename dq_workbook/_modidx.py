@@ -2186,6 +2186,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'dq_workbook/sets/dataset.py'),
                                           'dq_workbook.sets.dataset.class_names': ( '2_sets/dataset.html#class_names',
                                                                                     'dq_workbook/sets/dataset.py'),
+                                          'dq_workbook.sets.dataset.class_orders': ( '2_sets/dataset.html#class_orders',
+                                                                                     'dq_workbook/sets/dataset.py'),
                                           'dq_workbook.sets.dataset.class_words': ( '2_sets/dataset.html#class_words',
                                                                                     'dq_workbook/sets/dataset.py'),
                                           'dq_workbook.sets.dataset.dataset_hash': ( '2_sets/dataset.html#dataset_hash',

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from ..sets.dataset import as_images
+from ..sets.dataset import as_images, class_orders
 
 # %% ../../nbs/5_repairs/03_resplit.ipynb #2b1c608d
 @dataclass
@@ -203,8 +203,8 @@ def resplit(
     for each split says where the groups don't allow that.
     Raises ValueError when there are fewer groups than splits.
     """
-    image_rows(images, groups) # raises before splits get names for their images
-    rows = image_rows(images := as_images(images), groups) # with the same classes everywhere
+    if isinstance(images, dict) and len(class_orders(images)) > 1: images = as_images(images)
+    rows = image_rows(images, groups)
     now = pd.Series({split: len(part) for split, part in images.items()})
     wanted = wanted_sizes(now, sizes)
     group, label = pd.factorize(rows.group)[0], pd.factorize(rows.label)[0]

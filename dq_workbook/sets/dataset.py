@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['from_columns', 'to_columns', 'class_names', 'known_classes', 'class_words', 'check_known', 'labels_by_id',
            'check_classes', 'can_learn', 'label_words', 'all_names', 'is_of_ours', 'our_split', 'check_images',
-           'as_images', 'select_ids', 'replace_column', 'replace_rows', 'append_rows', 'dataset_hash', 'check_rows',
-           'split_rows']
+           'class_orders', 'as_images', 'select_ids', 'replace_column', 'replace_rows', 'append_rows', 'dataset_hash',
+           'check_rows', 'split_rows']
 
 # %% ../../nbs/2_sets/01_dataset.ipynb #494eb05b
 from collections import Counter
@@ -161,6 +161,13 @@ def check_images(
     for split, rows in images.items():
         if 'image' not in rows.column_names: raise ValueError(f'{split} has no column called image')
 
+def class_orders(
+    images, # DatasetDict
+):          # -> set of tuples of text: the class names as each split has them
+    """In which orders splits name their classes."""
+    labels = (rows.features.get('label') for rows in images.values())
+    return {tuple(label.names) for label in labels if isinstance(label, datasets.ClassLabel)}
+
 def as_images(
     images,   # DatasetDict, or Dataset: the training split
     needs=(), # names of splits that have to be there
@@ -171,9 +178,7 @@ def as_images(
     """
     if isinstance(images, datasets.Dataset): images = datasets.DatasetDict(train=images)
     check_images(images, needs)
-    orders = {tuple(rows.features['label'].names) for rows in images.values()
-              if isinstance(rows.features.get('label'), datasets.ClassLabel)}
-    if all(map(is_of_ours, images.values())) and len(orders) < 2: return images
+    if all(map(is_of_ours, images.values())) and len(class_orders(images)) < 2: return images
     names = all_names(images)
     return datasets.DatasetDict({split: our_split(rows, split, names) for split, rows in images.items()})
 
