@@ -168,6 +168,7 @@ def class_orders(
     labels = (rows.features.get('label') for rows in images.values())
     return {tuple(label.names) for label in labels if isinstance(label, datasets.ClassLabel)}
 
+# %% ../../nbs/2_sets/01_dataset.ipynb #d049bbe1
 def as_images(
     images,   # DatasetDict, or Dataset: the training split
     needs=(), # names of splits that have to be there
