@@ -10,11 +10,12 @@ __all__ = ['PAIR_COLUMNS', 'ABOUT_PAIRS', 'ABOUT_HASHES', 'label_names', 'leak_p
 import pandas as pd
 
 from ..stats.intervals import wilson_interval
+from ..sets.dataset import as_images, label_words
 from ..sets.load import load
 from ..audits.auditors import audit
 from ..audits.judgements import read_judgements
 from ..repairs.picture_hash import hash_images
-from .release import build_release, facts_of
+from .release import build_release, facts_of, release_folder
 
 # %% ../../nbs/9_app/16_leak_list.ipynb #c4105bf3
 PAIR_COLUMNS = {'train': 'id', 'test': 'other', 'definition': 'relation', 'score': 'score'}
@@ -23,8 +24,7 @@ def label_names(
     images, # DatasetDict
 ):          # -> dict: id -> name of the class
     """The class of every image, in words."""
-    return {row_id: rows.features['label'].int2str(label) for rows in images.values()
-            for row_id, label in zip(rows['id'][:], rows['label'][:])}
+    return {name: word for rows in images.values() for name, word in zip(rows['id'][:], label_words(rows))}
 
 def leak_pairs(
     images,     # DatasetDict with `train` and `test`
@@ -99,14 +99,14 @@ def release_leaks(
 
     Raises ValueError where a split is missing, and as `build_release` does.
     """
-    images = images or load(dataset)
-    if missing := {'train', 'test'} - set(images): raise ValueError(f'{dataset} has no split {missing.pop()}')
+    facts = facts or facts_of(dataset)
+    named = {**facts, 'name': f"{facts['name']}-leaks"}
+    release_folder(out, named['name'], overwrite) # raises before an audit of minutes
+    images = as_images(images or load(dataset), ['train', 'test'])
     if findings is None: findings = audit(images)
     if judgements is None: judgements = read_judgements(dataset, images)
     pairs = leak_pairs(images, findings, judgements)
     tables = dict(pairs=(pairs, ABOUT_PAIRS + describe_judged(pairs)),
                   fingerprints=(leak_fingerprints(images, pairs), ABOUT_HASHES))
-    facts = facts or facts_of(dataset)
     flagged = findings[findings.kind.eq('leak') & findings.flagged.astype(bool)]
-    named = {**facts, 'name': f"{facts['name']}-leaks"}
     return build_release(None, leak_ledger(pairs), named, out, overwrite, None, flagged, tables=tables)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CLEANLAB_NAMES', 'cleanlab_issues', 'fastdup_similarity', 'write_issues', 'write_citation', 'write_sums', 'read_sums',
-           'fill_release', 'check_replaceable', 'build_release', 'facts_of', 'release_dataset']
+           'fill_release', 'release_folder', 'build_release', 'facts_of', 'release_dataset']
 
 # %% ../../nbs/9_app/02_release.ipynb #a8f53a87
 import os
@@ -127,13 +127,15 @@ def fill_release(
     write_sums(folder, digests)
 
 # %% ../../nbs/9_app/02_release.ipynb #a5017887
-def check_replaceable(
-    out,       # Path of a folder to make
-    overwrite, # whether an existing one is replaced
-):             # -> None
-    """Raise FileExistsError where a folder would be replaced that nobody said so of."""
-    if out.exists() and not overwrite:
-        raise FileExistsError(f'{out} is there: --overwrite, or overwrite=True, replaces it')
+def release_folder(
+    out,       # folder to make; None is release/<name> in the root
+    name,      # of the release
+    overwrite, # whether an existing folder is replaced
+):             # -> Path of the folder
+    """Where a release is made. Raises FileExistsError for a folder that is there and not to be replaced."""
+    out = Path(out or project_root()/'release'/name)
+    if not out.exists() or overwrite: return out
+    raise FileExistsError(f'{out} is there: --overwrite, or overwrite=True, replaces it')
 
 # %% ../../nbs/9_app/02_release.ipynb #0912d472
 def build_release(
@@ -155,8 +157,7 @@ def build_release(
     if images is not None and card.get('redistributable') is False:
         licence = f"the licence of {card['name']} ({card.get('licence')})"
         raise ValueError(f'{licence} forbids copies of its images: images=None releases the ledger alone')
-    out = Path(out or project_root()/'release'/card['name'])
-    check_replaceable(out, overwrite)
+    out = release_folder(out, card['name'], overwrite)
     part = out.with_name(f'.{out.name}.{os.getpid()}.part')
     try:
         part.mkdir(parents=True)
@@ -186,7 +187,7 @@ def release_dataset(
 ):                    # -> Path of the folder
     """Audit, repair and release a set; its images go along where a licence is known to allow it."""
     facts = facts_of(dataset, licence)
-    check_replaceable(Path(out or project_root()/'release'/facts['name']), overwrite) # audits take minutes
+    release_folder(out, facts['name'], overwrite) # raises before an audit of minutes
     images = images or load(dataset)
     findings = audit(images)
     curated, ledger = curate(images, findings, recipe)

@@ -188,8 +188,8 @@ def fit(
     size, n_classes = input_size(images, BUDGETS[budget]['size']), len(class_names(images))
     protocol = frozen_protocol(budget, model, peak_lr, precision)
     tests = split_tensors(images, model, size, features)
-    if not len(train := tests.pop('train')):
-        raise ValueError(f'arm {arm!r} of {dataset or "the set"}: no readable training image')
+    train = tests.pop('train')
+    if not len(train): raise ValueError(f'arm {arm!r} of {dataset or "the set"}: no readable training image')
     module = train_model(lambda: build_model(model, n_classes, size), train, protocol, seed)
     columns = dict(dataset=dataset, model=model, arm=arm, seed=seed)
     with one_core():
