@@ -10,8 +10,8 @@ __all__ = ['PAIR_COLUMNS', 'ABOUT_PAIRS', 'ABOUT_HASHES', 'label_names', 'leak_p
 import pandas as pd
 
 from ..stats.intervals import wilson_interval
-from ..sets.dataset import as_images, label_words
 from ..sets.load import load
+from ..sets.own_sets import as_images, label_words
 from ..audits.auditors import audit
 from ..audits.judgements import read_judgements
 from ..repairs.picture_hash import hash_images

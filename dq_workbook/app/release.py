@@ -153,7 +153,7 @@ def build_release(
 
     Raises ValueError when the licence forbids copies of the images, FileExistsError when the folder is there.
     """
-    check_table(ledger, 'ledger')
+    ledger = check_table(ledger, 'ledger')
     if images is not None and card.get('redistributable') is False:
         licence = f"the licence of {card['name']} ({card.get('licence')})"
         raise ValueError(f'{licence} forbids copies of its images: images=None releases the ledger alone')

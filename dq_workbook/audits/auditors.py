@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..core.registry import Registry, check_choice
 from ..core.tables import FINDING_COLUMNS
-from ..sets.dataset import as_images
+from ..sets.own_sets import as_images
 from ..faults.kinds import kind_names
 from .image_stats import image_stats
 from .embed import LAST_LAYER, embed

@@ -175,7 +175,8 @@ def measure_precision(
 
     Kinds that can't be planted, and sets of fewer than 100 training images, have no row.
     """
-    flagged = check_table(findings, 'findings')[findings.flagged.astype(bool)]
+    findings = check_table(findings, 'findings')
+    flagged = findings[findings.flagged]
     planted = kind_names('quality', 'label', planted=True)
     n, parts = len(images['train']), [known_precision(findings)]
     rounds = int(np.clip(np.ceil(WANTED / max(1, count_for_rate(PLANT_RATE, n))), 1, MOST_ROUNDS))

@@ -15,7 +15,8 @@ from tqdm import tqdm
 from ..core.registry import check_choice
 from ..core.tables import TABLES
 from ..sets.images import decode_image, read_bytes, without_decoding
-from ..sets.dataset import append_rows, as_images, class_names, replace_rows
+from ..sets.dataset import append_rows, class_names, replace_rows
+from ..sets.own_sets import as_images
 from .quality import encode_like, is_readable
 from .labels import random_other_label
 from .copies import ALTERATIONS

@@ -15,7 +15,8 @@ import pandas as pd
 from ..core.tables import check_table
 from ..sets.images import image_bytes
 from ..sets.dataset import (
-    as_images, can_learn, check_classes, class_words, known_classes, labels_by_id, select_ids)
+    can_learn, check_classes, class_words, known_classes, labels_by_id, select_ids)
+from ..sets.own_sets import as_images
 from ..faults.quality import is_readable
 from .recipes import LEAST_PRECISION, apply, make_ledger
 

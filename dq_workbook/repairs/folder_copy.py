@@ -105,7 +105,7 @@ def check_changes(
     classes, # names of the classes; empty where there are none
 ):           # -> the same ledger
     """Raise ValueError naming the first row that can't be done."""
-    check_table(ledger, 'ledger')
+    ledger = check_table(ledger, 'ledger')
     for row in ledger.itertuples():
         check_choice(row.action, ACTIONS, f'action for {row.id!r}')
         if row.id not in files: raise ValueError(f'the ledger names {row.id!r}, no picture of this folder')

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from ..sets.dataset import as_images, class_orders
+from ..sets.own_sets import as_images, class_orders
 
 # %% ../../nbs/5_repairs/03_resplit.ipynb #2b1c608d
 @dataclass

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['from_columns', 'to_columns', 'class_names', 'known_classes', 'class_words', 'check_known', 'labels_by_id',
-           'check_classes', 'can_learn', 'label_words', 'all_names', 'is_of_ours', 'our_split', 'check_images',
-           'class_orders', 'as_images', 'select_ids', 'replace_column', 'replace_rows', 'append_rows', 'dataset_hash',
+           'check_classes', 'can_learn', 'select_ids', 'replace_column', 'replace_rows', 'append_rows', 'dataset_hash',
            'check_rows', 'split_rows']
 
 # %% ../../nbs/2_sets/01_dataset.ipynb #494eb05b
@@ -102,86 +101,6 @@ def can_learn(
     try: check_classes(split)
     except ValueError: return False
     return True
-
-# %% ../../nbs/2_sets/01_dataset.ipynb #57baa441
-def label_words(
-    rows, # Dataset with labels of any type
-):        # -> list of text; None where an image has none
-    """The class of each image by name."""
-    label, values = rows.features['label'], rows['label'][:]
-    if isinstance(label, datasets.ClassLabel): return class_words(values, label.names)
-    return [None if value is None else str(value) for value in values]
-
-def all_names(
-    images, # DatasetDict
-):          # -> list of text: the class names of all splits, those of the first one in its order
-    """Which classes there are."""
-    labelled = [rows for rows in images.values() if 'label' in rows.features]
-    labels = [rows.features['label'] for rows in labelled]
-    known = [name for label in labels if isinstance(label, datasets.ClassLabel) for name in label.names]
-    words = {word for rows in labelled for word in label_words(rows)} - {None}
-    by_number = lambda word: (0, int(word), '') if word.isdecimal() else (1, 0, word)
-    return list(dict.fromkeys([*known, *sorted(words, key=by_number)]))
-
-# %% ../../nbs/2_sets/01_dataset.ipynb #f88facab
-def is_of_ours(
-    rows, # Dataset
-):        # -> bool
-    """Whether a split has text ids, and classes with names where it has labels."""
-    label, name = rows.features.get('label'), rows.features.get('id')
-    if not isinstance(name, datasets.Value) or 'string' not in name.dtype: return False
-    if label is None: return True
-    return isinstance(label, datasets.ClassLabel) and not rows.data.column('label').null_count
-
-def our_split(
-    rows,  # Dataset
-    split, # its name
-    names, # class names of all splits
-):         # -> Dataset with text ids and classes
-    """One split of somebody's own as the workbook knows it."""
-    features, columns = dict(rows.features), {}
-    ids = rows['id'][:] if 'id' in features else [f'{split}-{k:05d}' for k in range(len(rows))]
-    columns['id'], features['id'] = list(map(str, ids)), datasets.Value('string')
-    if 'label' in features:
-        index, words = {name: k for k, name in enumerate(names)}, label_words(rows)
-        columns['label'] = [-1 if word is None else index[word] for word in words]
-        features['label'] = datasets.ClassLabel(names=names)
-    return from_columns(to_columns(rows) | columns, datasets.Features(features))
-
-# %% ../../nbs/2_sets/01_dataset.ipynb #2fed86a7
-def check_images(
-    images, # what is said to be a set of images
-    needs,  # names of splits that have to be there
-):          # -> None
-    """Raise ValueError for what is no set of images, and naming a split that is missing."""
-    if not isinstance(images, dict) or not images:
-        raise ValueError(f'a DatasetDict is wanted, not {type(images).__name__}: dq.load reads a path')
-    for split in needs:
-        if split not in images: raise ValueError(f"no split is called {split}; here are {', '.join(images)}")
-    for split, rows in images.items():
-        if 'image' not in rows.column_names: raise ValueError(f'{split} has no column called image')
-
-def class_orders(
-    images, # DatasetDict
-):          # -> set of tuples of text: the class names as each split has them
-    """In which orders splits name their classes."""
-    labels = (rows.features.get('label') for rows in images.values())
-    return {tuple(label.names) for label in labels if isinstance(label, datasets.ClassLabel)}
-
-# %% ../../nbs/2_sets/01_dataset.ipynb #d049bbe1
-def as_images(
-    images,   # DatasetDict, or Dataset: the training split
-    needs=(), # names of splits that have to be there
-):            # -> DatasetDict with text ids, and with the same classes in all splits where there are labels
-    """A set of one's own as the workbook knows it; what it knows already is given back as it is.
-
-    Raises as `check_images` does.
-    """
-    if isinstance(images, datasets.Dataset): images = datasets.DatasetDict(train=images)
-    check_images(images, needs)
-    if all(map(is_of_ours, images.values())) and len(class_orders(images)) < 2: return images
-    names = all_names(images)
-    return datasets.DatasetDict({split: our_split(rows, split, names) for split, rows in images.items()})
 
 # %% ../../nbs/2_sets/01_dataset.ipynb #927c3188
 def select_ids(

@@ -21,7 +21,8 @@ from torch.nn.functional import cross_entropy
 
 from ..core.parallel import device
 from ..sets.images import decode_image, read_bytes, without_decoding
-from ..sets.dataset import as_images, check_classes, class_names
+from ..sets.dataset import check_classes, class_names
+from ..sets.own_sets import as_images
 from .pixels import load_pixels
 from .probe import PROBE, BackboneFeatures, load_features
 from .models import DEFAULT_MODEL, build_model
