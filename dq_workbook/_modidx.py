@@ -1948,6 +1948,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                            'dq_workbook.reports.paper.execute_report': ( '8_reports/paper.html#execute_report',
                                                                                          'dq_workbook/reports/paper.py'),
                                            'dq_workbook.reports.paper.main': ('8_reports/paper.html#main', 'dq_workbook/reports/paper.py'),
+                                           'dq_workbook.reports.paper.missing_tex': ( '8_reports/paper.html#missing_tex',
+                                                                                      'dq_workbook/reports/paper.py'),
                                            'dq_workbook.reports.paper.paper_texts': ( '8_reports/paper.html#paper_texts',
                                                                                       'dq_workbook/reports/paper.py'),
                                            'dq_workbook.reports.paper.stale_texts': ( '8_reports/paper.html#stale_texts',

@@ -5,7 +5,8 @@ import shutil
 import pytest
 
 from dq_workbook.core.project import project_root
-from dq_workbook.reports.paper import compile_pdf, main, paper_texts, stale_texts, write_html, write_paper
+from dq_workbook.reports.paper import (compile_pdf, main, missing_tex, paper_texts, stale_texts, write_html,
+                                       write_paper)
 from dq_workbook.reports.paper_figures import ARTICLE_FIGURES
 from dq_workbook.reports.paper_numbers import number, outcome, paper_specs, source_row
 
@@ -149,7 +150,7 @@ def test_without_tex_one_line_says_what_to_install(article, monkeypatch, capsys)
     monkeypatch.setenv('PATH', '')
     assert compile_pdf(article) is None
     told = capsys.readouterr().out
-    assert 'latexmk and pdflatex not found (apt packages: latexmk texlive-' in told and told.count('\n') == 1
+    assert 'latexmk and pdflatex and kpsewhich not found (apt packages: latexmk texlive-' in told and told.count('\n') == 1
 
 
 def test_the_page_has_every_number_and_reference(article):
@@ -160,7 +161,17 @@ def test_the_page_has_every_number_and_reference(article):
     assert len(prose) > 20_000 and not PLACEHOLDER.search(prose)
 
 
-@pytest.mark.skipif(not shutil.which('latexmk') or not shutil.which('pdflatex'), reason='no TeX here')
+def test_a_style_file_that_tex_lacks_is_named(tmp_path, monkeypatch, capsys):
+    for name in ('latexmk', 'pdflatex', 'kpsewhich'):
+        (tmp_path / name).write_text('#!/bin/sh\necho /usr/share/tex/amsmath.sty\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path))
+    (tmp_path / 'paper.tex').write_text(r'\usepackage{amsmath}\usepackage[round]{natbib}')
+    assert compile_pdf(tmp_path) is None
+    assert 'no PDF: natbib.sty not found' in capsys.readouterr().out
+
+
+@pytest.mark.skipif(bool(missing_tex(ARTICLE)), reason='no TeX here, or not all of it')
 def test_the_article_builds(article):
     assert compile_pdf(article).read_bytes().startswith(b'%PDF')
     assert 'undefined' not in (article / 'paper.log').read_text(errors='replace').lower().replace('\n', ' ')
