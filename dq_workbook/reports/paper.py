@@ -83,6 +83,7 @@ def missing_tex(
     found = subprocess.run(['kpsewhich', *files], capture_output=True, text=True).stdout.split('\n')
     return [name for name in files if not any(path.endswith(f'/{name}') for path in found)]
 
+# %% ../../nbs/8_reports/26_paper.ipynb #6e09f8b6
 def compile_pdf(
     folder, # with paper.tex, relative to the project's root or absolute
 ):          # -> Path of paper.pdf, or None when TeX is not installed, or not all of it
