@@ -9,6 +9,7 @@ __all__ = ['DEATH_SIGNAL', 'FOLLOWS', 'KERNEL_MODULES', 'end_with_parent', 'can_
 # %% ../../nbs/0_core/12_kernels.ipynb #65181db6
 import atexit
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -63,6 +64,7 @@ def run_kernel(
     cwd,  # its working directory
 ):        # -> None, when it has ended
     """Be a kernel; in a process that was forked for that."""
+    gc.freeze() # what was imported stays: nobody looks through it for rubbish, least of all at the end
     os.setsid() # signals reach it with all that it starts
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     current_process()._config['daemon'] = False # it may start processes, as worker processes of a loader
