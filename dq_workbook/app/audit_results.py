@@ -18,7 +18,7 @@ import pandas as pd
 from ..core.registry import check_choice
 from ..core.files import write_atomic, write_json
 from ..core.tables import TABLES, write_table
-from ..sets.dataset import class_names
+from ..sets.dataset import class_names, known_classes
 from ..sets.load import locate
 from ..faults.kinds import kind_names
 from ..audits.findings import pair_words
@@ -31,11 +31,15 @@ from .folder_audit import (
 
 # %% ../../nbs/9_app/11_audit_results.ipynb #c66e4d0a
 def write_csv(
-    table, # DataFrame with id, and perhaps other
-    files, # dict: id -> Path
-    path,  # file to write
-):         # -> Path of the file
-    """Write a table for a spreadsheet, with the paths of the pictures."""
+    table,    # DataFrame with id, and perhaps other and suggested
+    files,    # dict: id -> Path
+    path,     # file to write
+    names=(), # class names
+):            # -> Path of the file
+    """Write a table for a spreadsheet, with the paths of the pictures and the names of classes."""
+    if names and 'suggested' in table:
+        words = table.suggested.map(lambda k: names[int(k)], na_action='ignore')
+        table = table.assign(suggested=words)
     paths = {name: table[column].map(lambda i: str(files.get(i, '')))
              for name, column in dict(file='id', other_file='other').items() if column in table}
     return write_atomic(path, lambda part: table.assign(**paths).to_csv(part, index=False))
@@ -59,7 +63,8 @@ def page_words(
     return dict({key: told[key] for key in ('tool', 'why', 'problems')}, name=name, links=links,
                 commands=[apply] if copied and len(told['ledger']) else [],
                 headline=headline_words(name, told['images'], told['findings']),
-                changes=changes_words(told['ledger']), doubt=pair_words(told['findings']),
+                changes=changes_words(told['findings'], told['ledger']), doubt=pair_words(told['findings']),
+                assumed=told['assumed'].to_dict('records'),
                 clean=clean_kinds(told['images'], told['findings'], kinds, told['wanted']))
 
 # %% ../../nbs/9_app/11_audit_results.ipynb #bc26691e
@@ -76,11 +81,11 @@ def write_results(
     words = page_words(dataset, told, kinds, copied, out)
     sections = kind_sections(images, findings, kinds, ledger, files)
     for name in ('findings', 'precision', 'ledger'): write_table(told[name], out/f'{name}.parquet')
-    write_csv(findings[findings.flagged.astype(bool)], files, out/'findings.csv')
+    write_csv(findings[findings.flagged.astype(bool)], files, out/'findings.csv', known_classes(images))
     write_csv(ledger, files, out/'changes.csv')
     page = write_audit_page(out/'index.html', **words | dict(kinds=sections))
     write_json(audit_record(dataset, images, files, copied), out/'audit.json')
-    lines = summary_lines(words['headline'], kinds, words['clean'], ledger)
+    lines = summary_lines(words['headline'], kinds, words['clean'], words['changes'])
     doubt = [words['doubt']] if words['doubt'] else []
     return [*lines, *doubt, f'page: {page}', *(f'next: {line}' for line in words['commands'])]
 
@@ -110,11 +115,11 @@ def audit_folder(
 
     Raises ValueError for an unknown kind, tool or set.
     """
-    kinds = [check_choice(kind, kind_names(), 'kind of finding') for kind in kinds or kind_names()]
+    for kind in kinds or (): check_choice(kind, kind_names(), 'kind of finding')
     resolve_auditor(tool)
     locate(dataset)
     results_beside(dataset)
-    out = Path(out).expanduser() if out else results_folder(dataset)
+    out, kinds = Path(out).expanduser() if out else results_folder(dataset, kinds), kinds or kind_names()
     with stage_bar(kinds) as bar:
         told = audit_in_stages(dataset, tool, kinds, out, bar)
         with stage(bar, 'writing the page', 0): lines = write_results(dataset, told, out)
@@ -138,8 +143,9 @@ def read_audit(
     if not folder.exists(): raise ValueError(f'there is no {dataset}')
     try: told = json.loads((out/'audit.json').read_text())
     except (OSError, ValueError):
+        parts = sorted(map(str, out.parent.glob(f'{out.name}-*/changes.csv'))) # of some kinds only
         command = f'dq audit {shlex.quote(str(dataset))}, or where its results are elsewhere, ' \
-                  'dq apply with --changes RESULTS/changes.csv'
+                  f'dq apply with --changes {shlex.quote(parts[-1]) if parts else "RESULTS/changes.csv"}'
         raise ValueError(f'{dataset} has not been audited (there is no {out}): {command}') from None
     if told.get('folder') == str(folder.resolve()): return out, told
     if 'folder' in told: raise ValueError(f"{out} has the audit of {told['folder']}, not of {dataset}")

@@ -26,6 +26,7 @@ from ..core.cache import digest
 from ..sets.images import without_decoding
 from ..sets.dataset import dataset_hash
 from ..sets.sources import FORMATS, find_source
+from ..sets.intake import assumptions
 from ..sets.load import load
 from ..faults.kinds import kind_names
 from ..audits.image_stats import image_stats
@@ -47,13 +48,14 @@ def results_beside(
     if place.is_dir() and project_root().is_relative_to(place): os.environ['DQ_HOME'] = str(place.parent)
 
 def results_folder(
-    dataset, # name or path
-):           # -> Path, which need not be there
-    """Where the results of an audit are."""
-    place = Path(dataset).expanduser()
+    dataset,    # name or path
+    kinds=None, # kinds that were asked for; None is all
+):              # -> Path, which need not be there
+    """Where the results of an audit are; one of some kinds doesn't replace the whole one."""
+    place, part = Path(dataset).expanduser(), f'-{"+".join(kinds)[:80]}' if kinds else ''
     whole = str(place.resolve()) if place.exists() else str(dataset)
     name = safe_name(Path(whole).name) or 'images'
-    return project_root()/'runs'/'audit'/f'{name}-{digest(whole)[:8]}'
+    return project_root()/'runs'/'audit'/f'{name}-{digest(whole)[:8]}{part}'
 
 # %% ../../nbs/9_app/10_folder_audit.ipynb #eba62572
 def join_drawn_test(
@@ -188,16 +190,17 @@ def audit_in_stages(
     kinds,   # list of kinds wanted; None is all
     out,     # Path of the results
     bar,     # from `stage_bar`
-):           # -> dict: images, findings, precision, ledger, problems, tool, why, wanted
+):           # -> dict: images, assumed, findings, precision, ledger, problems, tool, why, wanted
     """Load, audit, check and propose."""
     (tool, why), problems = resolve_auditor(tool), []
     with stage(bar, 'reading pictures', STAGE_COSTS['reading']):
-        with bar.external_write_mode(sys.stderr): images = join_drawn_test(load(dataset, problems=problems))
+        with bar.external_write_mode(sys.stderr): loaded = load(dataset, problems=problems)
+        images, assumed = join_drawn_test(loaded), assumptions(loaded)
         kept = out/'kept'/audit_key(images, tool, kinds)
         for old in [path for path in (out/'kept').glob('*') if path != kept]: shutil.rmtree(old)
     found = find_defects(images, tool, kinds, str(dataset), kept, bar)
     findings = apply_judgements(found, read_judgements(str(dataset), images))
     precision = check_flags(images, findings, kept, bar)
     ledger = propose_changes(images, findings, precision)
-    return dict(images=images, findings=findings, precision=precision, ledger=ledger, problems=problems,
-                tool=tool, why=why, wanted=kinds)
+    return dict(images=images, assumed=assumed, findings=findings, precision=precision, ledger=ledger,
+                problems=problems, tool=tool, why=why, wanted=kinds)

@@ -130,8 +130,8 @@ def precision_rows(
     kind,  # of defect
     table, # DataFrame from `planted_scores`
     seed,  # of the bootstrap
-):         # -> DataFrame kind, score, precision, low, high, suggested_right, prevalence, and its low and high
-    """The precision from each score on, with 95 % intervals over images."""
+):         # -> DataFrame with PRECISION_COLUMNS, a row a score
+    """The precision from each score on, with 95 % intervals over images, and recall."""
     others, planted = (table.score[table.planted == part].to_numpy() for part in (False, True))
     random = np.random.default_rng(seed)
     redraw = lambda scores: random.choice(scores, len(scores))
@@ -144,11 +144,11 @@ def precision_rows(
     facts = dict(kind=kind, suggested_right=right, prevalence=share, prevalence_low=least,
                  prevalence_high=most)
     precision = score_precision(others, planted, SCORES, share)
-    curve = dict(score=SCORES, precision=precision, low=low, high=high)
+    curve = dict(score=SCORES, precision=precision, low=low, high=high, recall=survival(planted, SCORES))
     return pd.DataFrame(curve).assign(**facts)
 
 # %% ../../nbs/4_audits/14_flag_precision.ipynb #5cd19297
-PRECISION_COLUMNS = ('kind', 'score', 'precision', 'low', 'high', 'suggested_right', 'prevalence',
+PRECISION_COLUMNS = ('kind', 'score', 'precision', 'low', 'high', 'recall', 'suggested_right', 'prevalence',
                      'prevalence_low', 'prevalence_high')
 NOMINAL_FDR = 0.05 # share of false pairs where an audit's own word is lost, as in a table read from a file
 

@@ -171,14 +171,17 @@ def keep_one_per_class(
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #586c5e85
 def keep_other_labels(
-    chosen, # DataFrame of changes, one an image
-    labels, # dict: id -> class index
-):          # -> DataFrame of changes that lose no picture
-    """Take back the drop of a copy whose twin, under another label, goes for its label."""
-    gone = set(chosen.id[chosen.kind.isin(kind_names('label')) & chosen.action.eq('drop')])
-    differs = chosen.id.map(labels).ne(chosen.other.map(labels))
-    lost = chosen[chosen.kind.isin(kind_names('pair')) & chosen.other.isin(gone) & differs]
-    return chosen.drop(lost.drop_duplicates('other').index)
+    allowed, # DataFrame of changes
+    labels,  # dict: id -> class index
+):           # -> DataFrame of changes, the first of each image, that lose no picture and choose no label
+    """Take back the drop of a copy whose twin has another label, unless a label of the two is doubted."""
+    doubted, chosen = allowed[allowed.kind.isin(kind_names('label'))], allowed.drop_duplicates('id')
+    gone = chosen.id[chosen.kind.isin(doubted.kind) & chosen.action.eq('drop')]
+    label_of = lambda ids: ids.map(labels).fillna(-1)
+    torn = chosen[chosen.kind.isin(kind_names('pair')) & label_of(chosen.id).ne(label_of(chosen.other))]
+    lost = torn[torn.other.isin(gone)].drop_duplicates('other')
+    blind = torn[torn.kind.ne('leak') & ~torn.id.isin(doubted.id) & ~torn.other.isin(doubted.id)]
+    return chosen.drop(lost.index.union(blind.index))
 
 def needed_precision(
     images,    # DatasetDict
@@ -189,9 +192,8 @@ def needed_precision(
 ):             # -> DataFrame with PRECISION_COLUMNS
     """How often flags are right, measured where the rules ask for it and an auditor's flags are concerned."""
     if precision is not None: return precision
-    asked = {kind for action, kind in rules if least[action] > 0}
-    flagged = findings[findings.flagged.astype(bool) & findings.kind.isin(asked)]
-    flagged = flagged[is_of_auditor(flagged.tool)]
+    asked, ours = {kind for action, kind in rules if least[action] > 0}, is_of_auditor(findings.tool)
+    flagged = findings[findings.flagged.astype(bool) & findings.kind.isin(asked) & ours]
     if not len(flagged): return pd.DataFrame(columns=PRECISION_COLUMNS)
     return measure_precision(images, findings, set(flagged.kind))
 
@@ -230,10 +232,9 @@ def make_ledger(
     planned = planned_changes(findings, rules, labels)
     precision = needed_precision(images, findings, rules, least, precision)
     planned = planned.join(change_precision(planned, precision))
-    chosen = planned[allowed_changes(planned, least)].drop_duplicates('id')
-    ledger = ledger_rows(chosen := keep_other_labels(chosen, tests | labels), tests | labels, names)
-    ledger, sides = protect_classes(ledger, labels, names), (labels, tests)
-    parts = [keep_one_per_class(ledger[ledger.id.isin(side)], side, names) for side in sides]
+    chosen = keep_other_labels(planned[allowed_changes(planned, least)], tests | labels)
+    ledger = protect_classes(ledger_rows(chosen, tests | labels, names), labels, names)
+    parts = [keep_one_per_class(ledger[ledger.id.isin(side)], side, names) for side in (labels, tests)]
     ledger = pd.concat(parts, ignore_index=True)
     ledger.attrs = dict(review=sorted(set(planned.id) - set(ledger.id)),
                         expected_wrong=expected_wrong(chosen[chosen.id.isin(ledger.id)]))
@@ -249,8 +250,7 @@ def released_ledger(
     Raises ValueError naming the first image that is missing or differs.
     """
     file = Path(path)/'ledger.parquet' if Path(path).is_dir() else Path(path)
-    checksums = file.with_name('checksums.parquet')
-    if checksums.exists(): check_checksums(images, read_table(checksums))
+    if (sums := file.with_name('checksums.parquet')).exists(): check_checksums(images, read_table(sums))
     return read_table(file)
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #e1cbd042
