@@ -21,6 +21,7 @@ import dq_workbook
 from dq_workbook.core.files import write_json
 from dq_workbook.repairs.folder_copy import folder_digests
 from dq_workbook.app import cli, cost, folder_audit
+from dq_workbook.app.audit_results import write_csv
 
 ROOT = Path(__file__).parent.parent
 
@@ -149,6 +150,30 @@ def test_a_copy_is_made_of_what_was_audited_and_undone(audited, monkeypatch, cap
     words = ['dog/new.png is new; audit it again', 'is there already', 'has not been audited', 'no digits',
              'is no cleaned copy']
     assert len(told) == 5 and all(word in line for word, line in zip(words, told)), told
+
+
+def test_an_audit_of_some_kinds_leaves_the_whole_one_as_it_was(audited, monkeypatch, capsys):
+    folder, base, _ = audited
+    monkeypatch.setenv('DQ_HOME', str(base))
+    whole, = base.glob('runs/audit/*')
+    before = folder_digests(whole)
+    assert cli.main(['audit', str(folder), '--kinds', 'dark']) == 0
+    part, = set(base.glob('runs/audit/*')) - {whole}
+    assert folder_digests(whole) == before and part.name == f'{whole.name}-dark'
+    shutil.rmtree(part)
+
+
+def test_a_class_spelt_two_ways_is_told_on_the_page_and_labels_by_name_in_the_table(tmp_path, monkeypatch):
+    monkeypatch.setenv('DQ_HOME', str(tmp_path))
+    pets = make_pets(tmp_path/'pets')
+    shutil.copytree(pets/'cat', pets/'Cat')
+    assert cli.main(['audit', str(pets), '--kinds', 'label_conflict']) == 0
+    results, = tmp_path.glob('runs/audit/*')
+    text = (results/'index.html').read_text()
+    assert '<b>one class or several? ' in text and 'How the pictures were read' in text
+    rows = pd.DataFrame(dict(id=['a', 'b'], suggested=[1.0, None]))
+    table = write_csv(rows, {}, tmp_path/'x.csv', ['u', 'v'])
+    assert pd.read_csv(table).suggested.fillna('').tolist() == ['v', '']
 
 
 def test_where_no_audit_is_seen_the_way_to_one_elsewhere_is_told(pets, tmp_path, monkeypatch, capsys):

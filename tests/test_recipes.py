@@ -1,5 +1,6 @@
 """Recipes do no harm: what they change is measured on the very set, and wrong labels never become more."""
 
+import datasets
 import pytest
 
 from dq_workbook.core.project import project_root
@@ -90,3 +91,20 @@ def test_the_kept_flags_of_fastdup_are_as_many_as_it_gave():
     counts = flags.groupby(['dataset', 'kind']).size().unstack(fill_value=0)
     for kind in counts: assert counts[kind].to_dict() == sets[kind].to_dict()
     assert not flags.duplicated(['dataset', 'id', 'kind']).any()
+
+
+def test_nobody_chooses_between_two_labels_of_one_picture():
+    """Each of two equal pictures has a label that nobody doubts: both stay, to be looked at."""
+    digits = load('digits')
+    train = digits['train'].select(range(200))
+    first = train[0]
+    twin = dict(first, id='twin', label=(first['label'] + 1) % 10)
+    rows = datasets.concatenate_datasets([train, datasets.Dataset.from_list([twin], features=train.features)])
+    images = datasets.DatasetDict(train=rows, test=digits['test'])
+    findings = audit(images, kinds=['exact_duplicate', 'label_conflict'])
+    ledger = curate(images, findings, 'curated')[1]
+    pair = set(findings.id[findings.kind == 'exact_duplicate'])
+    assert pair and not set(ledger.id) & {first['id'], 'twin'} and pair <= set(ledger.attrs['review'])
+    agree = lambda row: dict(label=first['label'] if row['id'] == 'twin' else row['label'])
+    images['train'] = rows.map(agree).cast(train.features)
+    assert len(curate(images, audit(images, kinds=['exact_duplicate']), 'curated')[1]) == 1
