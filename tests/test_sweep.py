@@ -30,7 +30,7 @@ from dq_workbook.audits.auditors import fastdup_available
 from dq_workbook.app import keys, run as run_room, sweep as sweep_room
 from dq_workbook.app.cli import main
 from dq_workbook.app.run import describe_error, execute_run
-from dq_workbook.app.plan import plan
+from dq_workbook.app.plan import COMMAND, plan
 from dq_workbook.app.index import read_records, write_index
 from dq_workbook.app.sweep import plan_runs, sweep, was_killed
 
@@ -427,3 +427,28 @@ def test_a_kernel_that_cannot_be_forked_is_tried_again_as_a_killed_one(monkeypat
     with pytest.raises(DeadKernelError) as caught: ForkedKernel([], {}, '.')
     early = RuntimeError('Kernel died before replying to kernel_info') # of jupyter_client
     for error in (caught.value, early): assert was_killed(dict(status='failed', error=describe_error(error)))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of a quarter of a megabyte: (Path of it, function that makes it larger)."""
+    place, mount = tmp_path/'disk', lambda *words: subprocess.run(['mount', *words], capture_output=True)
+    place.mkdir()
+    if os.geteuid() or mount('-t', 'tmpfs', '-o', 'size=240k', 'tmpfs', str(place)).returncode:
+        pytest.skip('no disk can be mounted here')
+    yield place, lambda: mount('-o', 'remount,size=100m', str(place))
+    subprocess.run(['umount', str(place)])
+
+
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on_when_there_is_room(small_disk, tmp_path):
+    place, enlarge = small_disk
+    run = dict(name='a', template='selection', draws=50, n_pictures=50)
+    command = [*COMMAND, 'sweep', write_json(dict(study='full', runs=[run]), tmp_path/'full.yaml')]
+    env = {**os.environ, 'DQ_HOME': str(place)}
+    full = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True)
+    last = full.stderr.strip().splitlines()[-1]
+    assert full.returncode == 2 and 'No space left' in last and f'results go to {place}: make room' in last
+    assert not list(place.glob('runs/full/*/run.json')) and not list(place.rglob('*.part'))
+    enlarge()
+    assert subprocess.run(command, env=env, cwd=ROOT, capture_output=True).returncode == 0
+    assert finished_record(next(place.glob('runs/full/*')))

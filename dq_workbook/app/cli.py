@@ -21,7 +21,8 @@ from typing import Annotated
 from fastcore.script import anno_parser
 
 from .. import __version__
-from ..core.registry import Registry
+from ..core.registry import Registry, check_choice
+from ..core.files import error_line
 from ..core.docs import told_returns
 from .engines import INTERRUPTED, Terminated, interruptible
 
@@ -71,7 +72,7 @@ def main(
         where = f'dq {name}'
         with interruptible(): return COMMANDS[name](**parse_options(name, rest)) or 0
     except (ValueError, ImportError, OSError, RuntimeError) as error:
-        return print(f"{where}: {' '.join(str(error).split())}", file=sys.stderr) or 2
+        return print(f'{where}: {error_line(error)}', file=sys.stderr) or 2
     except SystemExit as ended: return ended.code
     except KeyboardInterrupt as stopped:
         print(f'{where}: {INTERRUPTED}', file=sys.stderr, flush=True)
@@ -186,7 +187,6 @@ def load_all(
 ):              # -> Dataset
     """Everything that a set, or a split of it, holds. Raises ValueError for a split that it hasn't."""
     from datasets import concatenate_datasets
-    from dq_workbook.core.registry import check_choice
     from dq_workbook.sets.load import load
     images = load(name)
     if split: return images[check_choice(split, images, 'split')]
