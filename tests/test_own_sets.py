@@ -114,3 +114,32 @@ def test_no_picture_is_an_unreadable_one():
 def test_a_missing_split_is_named():
     with pytest.raises(ValueError, match='no split is called test; here are train'):
         dq.fit(OWN['text'], budget='smoke')
+
+
+def test_two_pictures_of_one_name_are_refused_within_a_split_and_across_splits():
+    twice = own(CLASSES * 8, [*range(23), 0])
+    for images in (twice, datasets.DatasetDict(train=OWN['number_ids'], test=OWN['number_ids'])):
+        with pytest.raises(ValueError, match="pictures are called '0'"): dq.audit(images, kinds=['dark'])
+
+
+def test_a_plain_dataset_is_measured_and_reviewed():
+    found = dq.audit(OWN['text'], kinds=['dark', 'exact_duplicate'])
+    found.loc[0, ['flagged', 'score']] = [True, 1.0]
+    assert dq.review(OWN['text'], found, found.kind[0], dataset='own', by='me').total == 1
+    table = dq.detection(OWN['text'], found)
+    shares = table[['recall_low', 'recall', 'recall_high']].dropna()
+    assert len(shares) and (shares.diff(axis=1).iloc[:, 1:] >= -1e-9).all(axis=None)
+
+
+def test_wrong_labels_are_planted_where_there_are_labels():
+    images, truth = dq.plant(OWN['some'], 'label_error', 1.0)
+    assert len(truth) == 16 and images['train']['label'][:].count(-1) == 8
+
+
+def test_half_a_pair_joins_nothing():
+    table = findings(('a', None, 'near_duplicate', 0.9, True), ('b', 'c', 'near_duplicate', 0.9, True))
+    assert dq.groups(table).to_dict() == dict(b='b', c='b')
+
+
+def test_a_negative_spread_is_refused():
+    with pytest.raises(ValueError, match='a standard deviation is 0 or more'): dq.mde(-1.0, 5)

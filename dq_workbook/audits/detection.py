@@ -16,6 +16,7 @@ from ..core.tables import check_table
 from ..stats.intervals import wilson_interval
 from ..stats.scores import to_score
 from ..sets.splits import subsample
+from ..sets.own_sets import as_images
 from ..faults.copies import SAME_PICTURE
 from ..faults.kinds import KINDS, is_symmetric, kind_names
 from ..faults.plant import plant, plant_alterations
@@ -194,7 +195,7 @@ def widen_points(
 
 # %% ../../nbs/4_audits/15_detection.ipynb #5d6ce097
 def detection(
-    images,   # DatasetDict that was audited
+    images,   # DatasetDict that was audited, or Dataset
     findings, # findings table of that audit
     seed=0,   # of the sample, the planting and the auditor
 ):            # -> DataFrame with DETECTION_COLUMNS; kind is an alteration of a copy, or a finding kind
@@ -202,6 +203,7 @@ def detection(
 
     Raises what `plant` and `audit` raise.
     """
+    images = as_images(images, ['train'])
     tools = check_table(findings, 'findings').tool.dropna().str.removesuffix('+cleanlab')
     tool = tools.mode().iloc[0] if len(tools) else 'open'
     threshold = findings.attrs.get('near_duplicates', {}).get('threshold', 0)
@@ -210,5 +212,5 @@ def detection(
     own = own.rename(columns=dict(low='precision_low', high='precision_high'))
     train = findings[findings.flagged.astype(bool) & findings.id.isin(images['train']['id'][:])]
     own = widen_points(own, train.kind.value_counts())
-    table.update(own[[name for name in PROPORTIONS if name in own]])
+    table.update(own[['precision', 'precision_low', 'precision_high']])
     return table.reset_index()

@@ -34,11 +34,11 @@ def can_fork(): # -> bool
     """Whether kernels may be forked here."""
     return sys.platform == 'linux' and not glob('/dev/nvidia[0-9]*')
 
-KERNEL_MODULES = [ # this room, and what a kernel imports before its first cell
+KERNEL_MODULES = [ # this room, what a kernel imports before its first cell, and what most notebooks come to
     'dq_workbook.core.kernels', 'ipykernel.kernelapp', 'ipykernel.ipkernel', 'ipykernel.debugger',
     'IPython.core.debugger', 'IPython.core.completerlib', 'IPython.core.magics.execution',
-    'IPython.extensions.storemagic', 'matplotlib_inline.backend_inline', 'matplotlib.pyplot', 'sqlite3',
-    'tornado.platform.asyncio']
+    'IPython.extensions.storemagic', 'matplotlib.backends.backend_pdf', 'matplotlib.pyplot',
+    'matplotlib_inline.backend_inline', 'sklearn.datasets', 'sqlite3', 'tornado.platform.asyncio']
 
 def warm_up(
     modules, # names of what is imported once; those that are no modules are passed over
@@ -65,10 +65,11 @@ def run_kernel(
 ):        # -> None, when it has ended
     """Be a kernel; in a process that was forked for that."""
     gc.freeze() # what was imported stays: nobody looks through it for rubbish, least of all at the end
+    resource_tracker._resource_tracker._fd = None # it tracks its own
+    resource_tracker.ensure_running() # outside its group: deaf to SIGTERM, it would be waited for at the end
     os.setsid() # signals reach it with all that it starts
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     current_process()._config['daemon'] = False # it may start processes, as worker processes of a loader
-    resource_tracker._resource_tracker._fd = None # it tracks its own
     server = forkserver._forkserver # it lives while anybody holds this end, and the kernel ends with it
     os.close(server._forkserver_alive_fd)
     server._forkserver_alive_fd = None

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..core.registry import check_choice
 from ..core.tables import TABLES
 from ..sets.images import decode_image, read_bytes, without_decoding
-from ..sets.dataset import append_rows, class_names, replace_rows
+from ..sets.dataset import append_rows, class_names, labels_by_id, replace_rows
 from ..sets.own_sets import as_images
 from .quality import encode_like, is_readable
 from .labels import random_other_label
@@ -151,8 +151,9 @@ def plant_count(
     """Plant a number of defects rather than a share; `plant` without its checks."""
     how, random = KINDS[kind], np.random.default_rng([seed, KINDS[kind].stream])
     ending = copy_id('', kind)
-    copied = {i[:-len(ending)] for i in images[split]['id'] if i.endswith(ending)} if how.adds_row else ()
-    rows = draw_sources(images[how.source or split], n, random, set(avoid), copied)
+    never = {i[:-len(ending)] for i in images[split]['id'] if i.endswith(ending)} if how.adds_row else set()
+    if how.relabels: never |= {i for i, label in labels_by_id(images, split).items() if label < 0}
+    rows = draw_sources(images[how.source or split], n, random, set(avoid), never)
     return plant_in_rows(images, split, rows, kind, severity, random), truth_table(rows, kind, severity)
 
 # %% ../../nbs/3_faults/08_plant.ipynb #73f100a0

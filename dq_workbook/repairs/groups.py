@@ -47,7 +47,7 @@ def pair_groups(
     findings, # findings table
 ):            # -> Series: id -> number of its group, of the images that have a flagged pair
     """Join flagged duplicates, scenes and leaks into groups."""
-    pairs = check_table(findings, 'findings')[lambda f: f.kind.isin(kind_names('pair'))]
+    pairs = check_table(findings, 'findings')[lambda f: f.kind.isin(kind_names('pair')) & f.other.notna()]
     pairs = pairs.assign(flagged=pairs.flagged.astype(bool))
     paired = sorted({*pairs.id[pairs.flagged], *pairs.other[pairs.flagged]})
     pairs = pairs[pairs.id.isin(paired) & pairs.other.isin(paired)]

@@ -22,6 +22,7 @@ from ..core.registry import check_choice
 from ..stats.intervals import wilson_interval
 from ..sets.images import decode_image, encode_image, read_bytes
 from ..sets.dataset import class_names
+from ..sets.own_sets import as_images
 from ..faults.kinds import KINDS, kind_names
 from ..audits.flag_precision import CERTAIN
 from ..audits.judgements import (
@@ -221,7 +222,7 @@ def go_to(
 
 # %% ../../nbs/8_reports/20_review.ipynb #6d63dd59
 def review(
-    images,       # DatasetDict, as audited
+    images,       # DatasetDict, or Dataset, as audited
     findings,     # findings table
     kind=None,    # a finding kind; None is all that need an eye, by what an answer is worth
     dataset=None, # name under which the answers are kept; None: the one in the findings
@@ -233,7 +234,7 @@ def review(
 
     Raises ValueError when nothing is flagged, or the findings are of several data sets.
     """
-    names = sorted(findings['dataset'].unique())
+    images, names = as_images(images), sorted(findings['dataset'].unique())
     if dataset is None and len(names) != 1:
         raise ValueError(f'findings of {len(names)} data sets: say which one with `dataset`')
     queue = review_queue(findings, kind, n, seed)

@@ -6,6 +6,8 @@
 __all__ = ['label_words', 'all_names', 'is_of_ours', 'our_split', 'check_images', 'class_orders', 'as_images']
 
 # %% ../../nbs/2_sets/14_own_sets.ipynb #4f6e0fe0
+from collections import Counter
+
 import datasets
 
 from .dataset import class_words, from_columns, to_columns
@@ -60,13 +62,17 @@ def check_images(
     images, # what is said to be a set of images
     needs,  # names of splits that have to be there
 ):          # -> None
-    """Raise ValueError for what is no set of images, and naming a split that is missing."""
+    """Raise ValueError for what is no set of images, naming a split that is missing or an id given twice."""
     if not isinstance(images, dict) or not images:
         raise ValueError(f'a DatasetDict is wanted, not {type(images).__name__}: dq.load reads a path')
     for split in needs:
         if split not in images: raise ValueError(f"no split is called {split}; here are {', '.join(images)}")
     for split, rows in images.items():
         if 'image' not in rows.column_names: raise ValueError(f'{split} has no column called image')
+    names = [str(name) for rows in images.values() if 'id' in rows.column_names for name in rows['id'][:]]
+    if len(set(names)) < len(names):
+        twice = Counter(names).most_common(1)[0][0]
+        raise ValueError(f'several pictures are called {twice!r}: ids have to differ over all splits')
 
 def class_orders(
     images, # DatasetDict

@@ -40,9 +40,10 @@ def mde(
 ):              # -> float, smallest detectable paired difference, in the metric's unit
     """Minimum detectable effect of a paired t-test between two arms of equal, independent spread.
 
-    The spread of the difference is sd times the square root of two. Raises ValueError when n < 2.
+    The spread of the difference is sd times the square root of two. Raises ValueError when n < 2, or sd < 0.
     """
     if n < 2: raise ValueError(f'a minimum detectable effect needs at least 2 seeds, not {n}')
+    if not sd >= 0: raise ValueError(f'a standard deviation is 0 or more, not {sd}')
     return float(np.sqrt(2 / n) * sd * detectable_shift(int(n) - 1, alpha, power))
 
 # %% ../../nbs/1_stats/02_power.ipynb #7cf73198
