@@ -170,7 +170,7 @@ def test_a_class_spelt_two_ways_is_told_on_the_page_and_labels_by_name_in_the_ta
     assert cli.main(['audit', str(pets), '--kinds', 'label_conflict']) == 0
     results, = tmp_path.glob('runs/audit/*')
     text = (results/'index.html').read_text()
-    assert '<b>one class or several? ' in text and 'How the pictures were read' in text
+    assert '<b>One class or several? ' in text and 'How the pictures were read' in text
     rows = pd.DataFrame(dict(id=['a', 'b'], suggested=[1.0, None]))
     table = write_csv(rows, {}, tmp_path/'x.csv', ['u', 'v'])
     assert pd.read_csv(table).suggested.fillna('').tolist() == ['v', '']

@@ -72,7 +72,8 @@ def kind_of(
 ):           # -> worker, server or kernel; an empty text for another one, or one that has ended
     """What a process below a sweep is there for."""
     with suppress(psutil.Error):
-        words, parent = ' '.join(process.cmdline()), ' '.join(process.parent().cmdline())
+        above = process.parent() # None where it has ended meanwhile
+        words, parent = ' '.join(process.cmdline()), ' '.join(above.cmdline() if above else ())
         if 'multiprocessing.forkserver' in words: # a fork has the command of its server
             return 'kernel' if 'multiprocessing.forkserver' in parent else 'server'
         if 'ipykernel_launcher' in words: return 'kernel'

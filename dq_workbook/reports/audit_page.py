@@ -72,12 +72,12 @@ def advice_words(
     """What to do about the flags of a kind."""
     if kind in FOR_AN_EYE: return FOR_AN_EYE[kind]
     own = ledger[ledger.id.isin(ids) & (ledger.kind == kind)].action.value_counts()
-    left = len(ids - set(ledger.id))
-    if kind in CERTAIN and not left and not ids & conflicts: return 'safe to drop'
-    if left == len(ids): return 'look first'
+    left = ids - set(ledger.id)
+    if kind in CERTAIN and not left: return 'safe to drop'
+    if left == ids: return 'look first'
     surest = 'the surest ' if left else ''
-    parts = [f'{action} {surest}{n}' for action, n in own.items()] + [f'look at {left}'] * (left > 0)
-    torn = f'; under two labels {len(ids & conflicts)}, so look first' if ids & conflicts else ''
+    parts = [f'{action} {surest}{n}' for action, n in own.items()] + [f'look at {len(left)}'] * bool(left)
+    torn = f', {len(left & conflicts)} of them under two labels' if left & conflicts else ''
     return (', '.join(parts) or 'nothing more: changed for another reason') + torn
 
 # %% ../../nbs/8_reports/15_audit_page.ipynb #e4f85b31
@@ -258,7 +258,8 @@ AUDIT_PAGE = '''<!doctype html><html lang="en"><head><meta charset="utf-8"><titl
 <p>{{ changes }} A flag is a suspicion: how often it is right was measured by planting defects into these
 pictures, where that can be done.</p>
 {% if doubt %}<p><b>{{ doubt }}</b></p>{% endif %}
-{% for row in assumed if row.what == 'warning' %}<p><b>{{ row.how }}</b></p>{% endfor %}
+{% for row in assumed if row.what == 'warning' %}<p><b>{{ row.how[0]|upper }}{{ row.how[1:] }}</b></p>
+{% endfor %}
 {% if kinds %}<table>
 <thead><tr><th>kind<th>flagged<th>how often right<th>found of planted<th>what to do</tr></thead>
 <tbody>{% for row in kinds %}<tr><td><a href="#{{ row.kind }}"><b>{{ row.kind|replace('_', ' ') }}</b></a>

@@ -69,10 +69,9 @@ def check_images(
         if split not in images: raise ValueError(f"no split is called {split}; here are {', '.join(images)}")
     for split, rows in images.items():
         if 'image' not in rows.column_names: raise ValueError(f'{split} has no column called image')
-    names = [str(name) for rows in images.values() if 'id' in rows.column_names for name in rows['id'][:]]
-    if len(set(names)) < len(names):
-        twice = Counter(names).most_common(1)[0][0]
-        raise ValueError(f'several pictures are called {twice!r}: ids have to differ over all splits')
+        names = list(map(str, rows['id'][:])) if 'id' in rows.column_names else []
+        if len(set(names)) < len(names):
+            raise ValueError(f'{split}: several pictures are called {Counter(names).most_common(1)[0][0]!r}')
 
 def class_orders(
     images, # DatasetDict
