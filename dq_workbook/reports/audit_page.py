@@ -145,8 +145,7 @@ def summary_lines(
     wide = max(map(len, kinds.right), default=0)
     lines = [f'{row.kind:<16}{row.n:>6,}  {row.right:<{wide}}  {row.advice}' for row in kinds.itertuples()]
     none = [f"nothing found:  {', '.join(clean)}"] if clean else []
-    known = kinds.dropna(subset='recall')
-    found = [f'{row.kind} {row.recall:.0%}' for row in known.itertuples()]
+    found = [f'{row.kind} {row.recall:.0%}' for row in kinds.dropna(subset='recall').itertuples()]
     found = [f"planted here and found:  {', '.join(found)}"] if found else []
     return [headline, *lines, *none, *found, changes]
 
