@@ -180,8 +180,8 @@ def keep_other_labels(
     label_of = lambda ids: ids.map(labels).fillna(-1)
     torn = chosen[chosen.kind.isin(kind_names('pair')) & label_of(chosen.id).ne(label_of(chosen.other))]
     lost = torn[torn.other.isin(gone)].drop_duplicates('other')
-    blind = torn[torn.kind.ne('leak') & ~torn.id.isin(doubted.id) & ~torn.other.isin(doubted.id)]
-    return chosen.drop(lost.index.union(blind.index))
+    known = torn.kind.eq('leak') | torn.id.isin(doubted.id) | torn.other.isin(doubted.id)
+    return chosen.drop(lost.index.union(torn.index[is_of_auditor(torn.tool) & ~known]))
 
 def needed_precision(
     images,    # DatasetDict
