@@ -150,7 +150,8 @@ def test_without_tex_one_line_says_what_to_install(article, monkeypatch, capsys)
     monkeypatch.setenv('PATH', '')
     assert compile_pdf(article) is None
     told = capsys.readouterr().out
-    assert 'kpsewhich not found (apt packages: latexmk texlive-' in told and told.count('\n') == 1
+    assert 'latexmk and pdflatex and kpsewhich not found (apt packages: latexmk texlive-' in told
+    assert told.count('\n') == 1
 
 
 def test_the_page_has_every_number_and_reference(article):

@@ -89,7 +89,7 @@ def push(hub, folder, token='hf_right'):
     env = {**os.environ, 'HF_ENDPOINT': f'http://127.0.0.1:{hub.server_port}', 'HF_HUB_DISABLE_XET': '1',
            'HF_HUB_DISABLE_PROGRESS_BARS': '1', 'HF_TOKEN': token, 'HF_HUB_OFFLINE': '0'}
     return subprocess.run([sys.executable, '-c', PUSH, str(folder)], env=env, stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=300)
+                          capture_output=True, text=True, timeout=120)
 
 
 def test_every_file_arrives_even_when_the_connection_breaks(hub, release):

@@ -35,8 +35,7 @@ import dq_workbook as dq, pathlib, sys
 assert pathlib.Path(dq.__file__).is_relative_to(sys.argv[1]), dq.__file__
 images = dq.load('digits', limit=200)
 assert dq.audit(images, kinds=['blurry', 'exact_duplicate']).id.nunique() == 560
-small = dict(name='small', template='selection', draws=50, n_pictures=50)
-done = dq.sweep(dict(study='selection', runs=[small]))
+done = dq.sweep('selection')
 assert done.status.tolist() == ['done'], done.headline[0]
 assert (pathlib.Path.cwd()/done.folder[0]/'report.html').exists()
 '''

@@ -18,7 +18,7 @@ import pandas as pd
 from ..core.registry import check_choice
 from ..core.files import write_atomic, write_json
 from ..core.tables import TABLES, write_table
-from ..sets.dataset import class_names, known_classes
+from ..sets.dataset import known_classes
 from ..sets.load import locate
 from ..faults.kinds import kind_names
 from ..audits.findings import pair_words
@@ -97,8 +97,8 @@ def audit_record(
     copied,  # bool, whether `dq apply` can copy the set
 ):           # -> dict, the content of audit.json
     """What a copy needs to know of an audit."""
-    classes = class_names(images) if 'label' in images['train'].features else []
-    record = dict(dataset=str(dataset), when=datetime.now().isoformat(timespec='seconds'), classes=classes)
+    record = dict(dataset=str(dataset), when=datetime.now().isoformat(timespec='seconds'),
+                  classes=known_classes(images))
     if not copied: return record
     folder = Path(dataset).expanduser().resolve()
     below = {i: file.relative_to(folder).as_posix() for i, file in files.items()}

@@ -152,6 +152,7 @@ def open_template(
 # %% ../../nbs/9_app/06_run.ipynb #a0146154
 SAVED_EVERY = 5 # seconds between two savings of a notebook that is being executed
 
+@cache # papermill knows it from then on
 def sparing_engine(): # -> name of an engine of papermill
     """papermill's own engine, which would write the whole notebook before and after each cell."""
     from papermill.engines import NBClientEngine, papermill_engines

@@ -20,7 +20,7 @@ from PIL import Image
 from ..core.files import write_atomic
 from ..stats.prevalence import flagged_ids
 from ..sets.images import decode_image, encode_image, read_bytes
-from ..sets.dataset import class_names
+from ..sets.dataset import known_classes
 from ..faults.kinds import kind_names
 from ..faults.registry import KINDS
 from ..audits.flag_precision import CERTAIN, FEWEST
@@ -106,7 +106,7 @@ def headline_words(
 ):            # -> text, one line
     """How many images carry a flag of a defect."""
     n, suspect = sum(map(len, images.values())), len(flagged_ids(findings)['any'])
-    classes = f' in {len(class_names(images))} classes' if 'label' in images['train'].features else ''
+    classes = f' in {len(names)} classes' if (names := known_classes(images)) else ''
     return f'{name}: {n:,} images{classes}, {suspect:,} of them suspect ({suspect / n:.1%})'
 
 def clean_kinds(
@@ -199,7 +199,7 @@ def kind_sections(
     """Every flag, by kind, the most suspicious first."""
     flagged = findings[findings.flagged.astype(bool)].sort_values('score', ascending=False, kind='stable')
     flags = flagged.to_dict('records')
-    names = class_names(images) if 'label' in images['train'].features else []
+    names = known_classes(images)
     rows = fetch_rows(images, {i for flag in flags for i in (flag['id'], partner_id(flag)) if i})
     pictures = {i: picture_facts(row, names, files) for i, row in rows.items()}
     words = lambda row: f'relabel as {row.new}' if row.action == 'relabel' else row.action

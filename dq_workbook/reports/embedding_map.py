@@ -17,7 +17,7 @@ from sklearn.manifold import TSNE
 
 from ..core.project import package_folder
 from ..core.registry import check_choice
-from ..sets.dataset import class_names
+from ..sets.dataset import known_classes
 from ..faults.kinds import kind_names
 from ..audits.image_stats import image_stats
 from ..audits.embed import LAST_LAYER, embed
@@ -113,5 +113,5 @@ def embedding_map(
     table, _ = image_stats(images)
     vectors = embed(readable_bytes(images, table))[:, :LAST_LAYER]
     table = table[table.error.isna()].reset_index(drop=True)
-    names = class_names(images) if 'label' in next(iter(images.values())).features else []
+    names = known_classes(images)
     return EmbeddingMap(images, table, lay_out(vectors), point_groups(table, findings, names, color), review)

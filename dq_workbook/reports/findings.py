@@ -14,7 +14,7 @@ from matplotlib import rc_context
 from PIL import Image, ImageDraw, ImageFont
 
 from ..sets.images import decode_image, read_bytes, without_decoding
-from ..sets.dataset import class_names
+from ..sets.dataset import known_classes
 from ..faults.kinds import KINDS
 from .style import BAND, FIGURES, PALETTE, STYLE, has_rows, make_sheet, text_figure
 
@@ -129,7 +129,7 @@ def draw_gallery(
     width, columns = (4.2, 2) if paired else (2.3, 4)
     figure, axes = make_sheet(len(shown), width, height=2.6, columns=columns)
     figure.get_layout_engine().set(wspace=0.06)
-    names = class_names(images) if 'label' in next(iter(images.values())).features else []
+    names = known_classes(images)
     for panel, finding in zip(axes, shown):
         color, word = is_planted(finding, truth)
         panel.imshow(finding_strip(finding, rows))

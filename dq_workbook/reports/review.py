@@ -21,13 +21,14 @@ from ..core.project import package_folder
 from ..core.registry import check_choice
 from ..stats.intervals import wilson_interval
 from ..sets.images import decode_image, encode_image, read_bytes
-from ..sets.dataset import class_names
+from ..sets.dataset import known_classes
 from ..sets.own_sets import as_images
 from ..faults.kinds import KINDS, kind_names
 from ..audits.flag_precision import CERTAIN
 from ..audits.judgements import (
     JUDGEMENT_KEY, image_contents, judgement_path, read_judgements, record_judgements, strongest_flags)
 from .findings import partner_id
+from .audit_page import HARMLESS
 from .review_pictures import (
     NEIGHBOR_SIDE, Neighbors, aligned_difference, picture_places, small_jpeg)
 
@@ -82,7 +83,7 @@ def neighbor_pictures(
     return [(small_jpeg(raw(id), NEIGHBOR_SIDE), label(id), role(id)) for id in near]
 
 # %% ../../nbs/8_reports/20_review.ipynb #d96e0a33
-NO_EYE = {*CERTAIN, 'same_scene', 'shortcut'} # kinds that no look at a picture settles, or that need none
+NO_EYE = {*CERTAIN, *HARMLESS} # kinds that no look at a picture settles, or that need none
 
 def review_queue(
     findings, # findings table
@@ -118,7 +119,7 @@ class Review(anywidget.AnyWidget):
         super().__init__()
         self.images, self.flags, self.dataset, self.by = images, queue, dataset, by
         self.is_random, self.places, self.contents = is_random, picture_places(images), image_contents(images)
-        self.names = class_names(images) if 'label' in next(iter(images.values())).features else []
+        self.names = known_classes(images)
         self.neighbors = Neighbors(images) if (queue.kind == 'label_error').any() else None
         self.said = known_answers(queue, read_judgements(dataset, images))
         open_places = [number for number in range(len(queue)) if number not in self.said]
