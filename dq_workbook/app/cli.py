@@ -22,7 +22,7 @@ from fastcore.script import anno_parser
 
 from .. import __version__
 from ..core.registry import Registry, check_choice
-from ..core.files import error_line
+from ..core.project import error_line
 from ..core.docs import told_returns
 from .engines import INTERRUPTED, Terminated, interruptible
 
