@@ -2309,6 +2309,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'dq_workbook.sets.intake.shorten': ('2_sets/intake.html#shorten', 'dq_workbook/sets/intake.py'),
                                          'dq_workbook.sets.intake.used_files': ( '2_sets/intake.html#used_files',
                                                                                  'dq_workbook/sets/intake.py'),
+                                         'dq_workbook.sets.intake.warn_of_formats': ( '2_sets/intake.html#warn_of_formats',
+                                                                                      'dq_workbook/sets/intake.py'),
                                          'dq_workbook.sets.intake.why_unreadable': ( '2_sets/intake.html#why_unreadable',
                                                                                      'dq_workbook/sets/intake.py'),
                                          'dq_workbook.sets.intake.write_account': ( '2_sets/intake.html#write_account',

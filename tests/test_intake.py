@@ -228,6 +228,16 @@ def test_what_nobody_can_read_and_what_is_no_picture_is_told(tmp_path, monkeypat
     assert 'caf\\xe9.png' in ' '.join(p['file'] for p in problems)
 
 
+def test_a_phones_pictures_are_read_and_those_of_cameras_are_told(tmp_path):
+    tree(tmp_path, 'cat', 'dog', n=4)
+    for k in (1, 2): (tmp_path/'cat'/f'IMG_{k}.HEIC').write_bytes(picture(10 + k, 'HEIF'))
+    (tmp_path/'dog'/'IMG_3.cr3').write_bytes(b'raw')
+    images = load(tmp_path)
+    assert facts(images) == {'train': {'cat': 4, 'dog': 4}, 'test': {'cat': 2, 'dog': 1}}
+    assert account(images)['warning'].startswith('no decoder for IMG_3.cr3')
+    assert unreadable_ids(images['train']) | unreadable_ids(images['test']) == {'dog/IMG_3.cr3'}
+
+
 def test_folders_within_classes_are_told_and_file_names_may_say_the_split(tmp_path):
     tree(tmp_path/'words', 'treino/cat', 'treino/dog', 'teste/cat')
     told = account(load(tmp_path/'words'))

@@ -49,15 +49,18 @@ def parse_options(
     parser = anno_parser(COMMANDS[name], prog=f'dq {name}')
     parser.error, parser.epilog = fail, f'{returned(COMMANDS[name])}; {OTHER_CODES}.'
     options, ours = vars(parser.parse_args(argv)), inspect.signature(COMMANDS[name]).parameters
+    if 'dataset' in ours: # told before what takes long to load
+        from dq_workbook.sets.sources import locate
+        locate(options['dataset'])
     return {option: options[option] for option in ours} # fastcore adds some of its own
 
+# %% ../../nbs/9_app/17_cli.ipynb #0d61eaab
 def list_commands(): # -> text
     """Every command with the first line of its help."""
     summaries = {name: COMMANDS[name].__doc__.splitlines()[0] for name in sorted(COMMANDS)}
     lines = [f'  {name.ljust(max(map(len, COMMANDS)))}  {summary}' for name, summary in summaries.items()]
     return '\n'.join(['dq COMMAND ...; `dq COMMAND --help` explains one of them', '', *lines])
 
-# %% ../../nbs/9_app/17_cli.ipynb #0d61eaab
 def main(
     argv=None, # list of text; None are the process's own arguments
 ):             # -> exit code: that of the command, 2 for a mistake, 130 or 143 when interrupted
@@ -126,7 +129,6 @@ def run_experiment(
     if page: print(f'page of the audit: {page}')
     return run_grid(grid)
 
-# %% ../../nbs/9_app/17_cli.ipynb #878b22d9
 @COMMANDS.add('status')
 def show_status(): # -> None
     """Print a line for each run there is: study, name, how it ended, minutes, headline; failures first."""
@@ -146,9 +148,8 @@ def run_audit(
 ):                     # -> exit code: 0 whatever was found, or with --strict 1 when anything is flagged
     """Look for duplicates, leaks, wrong labels, outliers and image-quality defects, and write a page."""
     from dq_workbook.app.audit_results import audit_folder
-    with redirect_stdout(sys.stderr):
-        kinds = kinds and [kind.strip() for kind in kinds.split(',')]
-        findings, lines, page = audit_folder(dataset, tool, kinds, out)
+    kinds = kinds and [kind.strip() for kind in kinds.split(',')]
+    with redirect_stdout(sys.stderr): findings, lines, page = audit_folder(dataset, tool, kinds, out)
     flagged = findings[findings.flagged.astype(bool)].sort_values('score', ascending=False)
     if json: print(f'{{"findings": {flagged.to_json(orient="records", force_ascii=False)}}}')
     else: print(*lines, sep='\n')
@@ -294,7 +295,6 @@ def show_catalogue(
 ):                 # -> None
     """Print the public image sets that are worth the work, the best first, or what is known of one."""
     from dq_workbook.sets.catalogue import card_facts, select
-    if name:
-        for fact in card_facts(name).itertuples(): print(f'{fact.field}: {fact.value} ({fact.source})')
-        return
-    for row in select(n).itertuples(): print(f'{row.score:.2f}  {row.name}: {row.reason}')
+    for fact in card_facts(name).itertuples() if name else ():
+        print(f'{fact.field}: {fact.value} ({fact.source})')
+    for row in () if name else select(n).itertuples(): print(f'{row.score:.2f}  {row.name}: {row.reason}')

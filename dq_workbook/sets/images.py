@@ -16,6 +16,9 @@ import datasets
 import numpy as np
 from fastcore.basics import patch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from pillow_heif import register_heif_opener
+
+register_heif_opener() # phones write HEIC, which Pillow alone can't open
 
 # %% ../../nbs/2_sets/00_images.ipynb #e7d86160
 def encode_image(
