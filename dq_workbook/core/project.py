@@ -12,6 +12,7 @@ import importlib.util
 import os
 import platform
 import subprocess
+from functools import cache
 from pathlib import Path
 
 # %% ../../nbs/0_core/00_project.ipynb #ead450bd
@@ -32,6 +33,7 @@ def project_root(
     is_root = lambda folder: (folder/'pyproject.toml').exists() and (folder/'nbs').is_dir()
     return next(filter(is_root, (start, *start.parents)), start)
 
+@cache
 def package_folder(): # -> Path
     """The folder of the package, with its `templates`, `sweeps` and `cards.yaml`."""
     return Path(importlib.util.find_spec('dq_workbook').origin).parent
