@@ -16,6 +16,7 @@ from dq_workbook.sets.images import decode_image
 from dq_workbook.sets.dataset import check_classes, class_names
 from dq_workbook.sets.intake import assumptions
 from dq_workbook.sets.load import load
+from dq_workbook.audits.auditors import audit
 from dq_workbook.repairs.controls import unreadable_ids, random_control
 from dq_workbook.app import keys
 from dq_workbook.core.parameters import check_parameters
@@ -236,6 +237,13 @@ def test_a_phones_pictures_are_read_and_those_of_cameras_are_told(tmp_path):
     assert facts(images) == {'train': {'cat': 4, 'dog': 4}, 'test': {'cat': 2, 'dog': 1}}
     assert account(images)['warning'].startswith('no decoder for IMG_3.cr3')
     assert unreadable_ids(images['train']) | unreadable_ids(images['test']) == {'dog/IMG_3.cr3'}
+
+
+def test_of_equal_pictures_the_one_that_was_copied_stays(tmp_path):
+    tree(tmp_path, 'cat', 'dog', n=4)
+    for name in ('2 (1)', '2-edited'): shutil.copy(tmp_path/'cat'/'2.png', tmp_path/'cat'/f'{name}.png')
+    found = audit(load(tmp_path), kinds=['exact_duplicate'])
+    assert set(found.id[found.flagged]) == {'cat/2 (1).png', 'cat/2-edited.png'}
 
 
 def test_folders_within_classes_are_told_and_file_names_may_say_the_split(tmp_path):

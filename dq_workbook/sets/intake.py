@@ -132,7 +132,7 @@ def scan_folder(
 ):             # -> Folder
     """Find every image in a folder."""
     folders, images, empty, real = [], [], [], os.path.realpath(path)
-    names = sorted(os.listdir(path))
+    names = sorted(os.listdir(path), key=os.path.splitext) # `cat (1).jpg` comes after `cat.jpg`
     intake.leftovers.update(filter(is_leftover, names))
     for entry in (path/name for name in names if not is_leftover(name)):
         if os.path.isdir(entry):
