@@ -165,9 +165,9 @@ def run_apply(
     changes:str=None, # CSV file of the changes; left out, the changes.csv of the audit
 ):                    # -> exit code: 0 when the copy is whole
     """Write a cleaned copy of an audited folder; the originals stay as they are."""
+    if not out: raise ValueError('say where the copy goes: --out FOLDER')
     from dq_workbook.app.audit_results import copy_cleaned
     from dq_workbook.repairs.folder_copy import undo_folder
-    if not out: raise ValueError('say where the copy goes: --out FOLDER')
     copy, ledger = copy_cleaned(folder, out, link, changes)
     n = ledger.action.value_counts()
     print(f"{copy}: {n.get('drop', 0)} pictures left out, {n.get('relabel', 0)} under another label")

@@ -77,6 +77,7 @@ def class_part(
 
     Raises ValueError where there is none.
     """
+    if not name: raise ValueError(f'{path} can get no other label: its class is missing in the column old')
     parts = PurePosixPath(path).parts[:-1]
     start = int(len(parts) > 1 and parse_split(parts[0]) is not None)
     if name in parts[start:]: return parts.index(name, start)

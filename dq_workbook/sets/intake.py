@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NO_PICTURES', 'CAMERA_SUFFIXES', 'IMAGE_SUFFIXES', 'LEFTOVERS', 'is_picture', 'is_leftover', 'Intake', 'Folder',
            'why_unreadable', 'scan_folder', 'ImageFinder', 'used_files', 'count_reasons', 'reconcile', 'shorten',
-           'count_endings', 'warn_of_formats', 'write_account', 'assumptions']
+           'count_endings', 'write_account', 'assumptions']
 
 # %% ../../nbs/2_sets/03_intake.ipynb #1a477cc1
 import mimetypes
@@ -122,6 +122,8 @@ def why_unreadable(
     except UnicodeEncodeError: return 'its name is not in UTF-8: rename it'
     if path.is_symlink() and not path.exists(): return 'a link that leads nowhere'
     if not path.is_file(): return 'a pipe, socket or device'
+    if path.suffix.lower() in CAMERA_SUFFIXES - Image.registered_extensions().keys():
+        return 'no decoder for its format: save it as PNG or JPEG'
     return '' if os.access(path, os.R_OK) else 'nobody gave you the right to read it'
 
 # %% ../../nbs/2_sets/03_intake.ipynb #90b7e1d5
@@ -260,16 +262,6 @@ def count_endings(
     if len(files) < 5: return ', '.join(file.name for file in files)
     counts = Counter(file.suffix.lower() or 'no ending' for file in files)
     return shorten([f'{n:,} {suffix}' for suffix, n in counts.most_common()])
-
-# %% ../../nbs/2_sets/03_intake.ipynb #b11b1fe0
-def warn_of_formats(
-    images, # DatasetDict
-    intake, # Intake, which gets the warning
-):          # -> None
-    """Tell of pictures in formats of cameras for which there is no decoder."""
-    unknown = CAMERA_SUFFIXES - Image.registered_extensions().keys()
-    files = [file for file in used_files(images) if file.suffix.lower() in unknown]
-    if files: intake.warn(f'no decoder for {count_endings(files)}: corrupt until saved as PNG or JPEG')
 
 # %% ../../nbs/2_sets/03_intake.ipynb #c8e05f47
 def write_account(

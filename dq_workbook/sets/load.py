@@ -16,7 +16,7 @@ from ..core.registry import check_choice
 from .images import without_decoding
 from .dataset import replace_column, replace_rows
 from .splits import ensure_test_split, subsample
-from .intake import count_endings, warn_of_formats, write_account
+from .intake import count_endings, write_account
 from .columns import warn_of_classes
 from .sources import FORMATS, local_datasets, locate
 
@@ -99,7 +99,6 @@ def read_source(
         others = sorted((beside | intake.others) - {*source.files, source.root/'classes.txt'})
         if others and source.depth: intake.assume('not read', count_endings(others))
     if 'label' in next(iter(images.values())).features: warn_of_classes(images, intake)
-    warn_of_formats(images, intake)
     images = ensure_unique_ids(ensure_test_split(images))
     images['train'].info.description = write_account(images, intake)
     return images
