@@ -6,9 +6,8 @@ LONG = ('sweep', 'train', 'near_duplicates', 'audit', 'wheel', 'data')
 
 def pytest_configure():
     if 'PYTEST_XDIST_WORKER' not in os.environ or not hasattr(os, 'sched_setaffinity'): return
-    number, of = (int(os.environ[name].removeprefix('gw')) for name in
-                  ('PYTEST_XDIST_WORKER', 'PYTEST_XDIST_WORKER_COUNT'))
-    own = sorted(os.sched_getaffinity(0))[number::of]
+    number = int(os.environ['PYTEST_XDIST_WORKER'].removeprefix('gw'))
+    own = sorted(os.sched_getaffinity(0))[number::int(os.environ['PYTEST_XDIST_WORKER_COUNT'])]
     if own: os.sched_setaffinity(0, own)
 
 

@@ -50,8 +50,8 @@ def parse_options(
     parser.error, parser.epilog = fail, f'{returned(COMMANDS[name])}; {OTHER_CODES}.'
     options, ours = vars(parser.parse_args(argv)), inspect.signature(COMMANDS[name]).parameters
     if 'dataset' in ours: # told before what takes long to load
-        from dq_workbook.sets.sources import locate
-        locate(options['dataset'])
+        from dq_workbook.sets.sources import check_name
+        check_name(options['dataset'])
     return {option: options[option] for option in ours} # fastcore adds some of its own
 
 # %% ../../nbs/9_app/17_cli.ipynb #0d61eaab
@@ -295,6 +295,6 @@ def show_catalogue(
 ):                 # -> None
     """Print the public image sets that are worth the work, the best first, or what is known of one."""
     from dq_workbook.sets.catalogue import card_facts, select
-    for fact in card_facts(name).itertuples() if name else ():
-        print(f'{fact.field}: {fact.value} ({fact.source})')
-    for row in () if name else select(n).itertuples(): print(f'{row.score:.2f}  {row.name}: {row.reason}')
+    if name: lines = (f'{fact.field}: {fact.value} ({fact.source})' for fact in card_facts(name).itertuples())
+    else: lines = (f'{row.score:.2f}  {row.name}: {row.reason}' for row in select(n).itertuples())
+    for line in lines: print(line)

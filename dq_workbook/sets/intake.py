@@ -122,7 +122,8 @@ def why_unreadable(
     except UnicodeEncodeError: return 'its name is not in UTF-8: rename it'
     if path.is_symlink() and not path.exists(): return 'a link that leads nowhere'
     if not path.is_file(): return 'a pipe, socket or device'
-    if path.suffix.lower() in CAMERA_SUFFIXES - Image.registered_extensions().keys():
+    suffix = path.suffix.lower()
+    if suffix in CAMERA_SUFFIXES and suffix not in Image.registered_extensions():
         return 'no decoder for its format: save it as PNG or JPEG'
     return '' if os.access(path, os.R_OK) else 'nobody gave you the right to read it'
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMATS', 'below', 'ARCHIVES', 'enlarge_digit', 'digits', 'Format', 'no_pictures_beside', 'format_of_file',
            'find_files', 'Source', 'file_source', 'wrapped_folders', 'holds_images', 'find_source', 'local_datasets',
-           'nearest_path', 'unknown_name', 'locate', 'list_files', 'data_files']
+           'nearest_path', 'unknown_name', 'is_hub_name', 'check_name', 'locate', 'list_files', 'data_files']
 
 # %% ../../nbs/2_sets/10_sources.ipynb #51838adf
 import difflib
@@ -198,6 +198,24 @@ def unknown_name(
         base = os.environ.get('DQ_DATA_DIR', 'not set')
         return ValueError(f'{error} A path will do, too; {hint}; DQ_DATA_DIR is {base}.')
 
+# %% ../../nbs/2_sets/10_sources.ipynb #8ead113a
+def is_hub_name(
+    name, # text
+):        # -> bool
+    """Whether a name is that of a set of the Hub, as hf://owner/name."""
+    hub = name.removeprefix('hf://')
+    return name != hub and hub.count('/') == 1 and all(hub.split('/'))
+
+def check_name(
+    name, # of a set, path, or hf://owner/name
+):        # -> None
+    """Refuse a name that means nothing, without looking into what it means.
+
+    Raises ValueError with the near matches.
+    """
+    if name == 'digits' or name in local_datasets() or is_hub_name(name): return
+    if not name or not Path(name).expanduser().exists(): raise unknown_name(name)
+
 # %% ../../nbs/2_sets/10_sources.ipynb #1eb54b07
 def locate(
     name,       # of a set, path, or hf://owner/name
@@ -209,13 +227,12 @@ def locate(
     Raises ValueError with the near matches when it means nothing.
     """
     name = str(name)
+    check_name(name)
     if name == 'digits': return Source(lambda intake: digits(), 'embedded')
     if name in local_datasets(): return find_source(local_datasets()[name].absolute())
-    path, hub = Path(name).expanduser(), name.removeprefix('hf://')
-    if name != hub and hub.count('/') == 1 and all(hub.split('/')):
-        return Source(partial(from_hub, hub, limit=limit, seed=seed), 'Hub')
-    if name and path.exists(): return find_source(Path(os.path.abspath(path)))
-    raise unknown_name(name)
+    if is_hub_name(name):
+        return Source(partial(from_hub, name.removeprefix('hf://'), limit=limit, seed=seed), 'Hub')
+    return find_source(Path(os.path.abspath(Path(name).expanduser())))
 
 # %% ../../nbs/2_sets/10_sources.ipynb #c27dda37
 def list_files(
