@@ -87,7 +87,11 @@ def test_version_and_no_command():
      "dq audit: unknown kind of finding 'blury'; did you mean 'blurry'"),
     (['audit', 'digits', '--tool', 'opne'], "dq audit: unknown tool 'opne'; did you mean 'open'"),
     (['experiment', 'digits', '--budget', 'smal'],
-     "dq experiment: unknown budget 'smal'; did you mean 'small'")])
+     "dq experiment: unknown budget 'smal'; did you mean 'small'"),
+    (['experiment', 'digits', '--recipes', ''], "dq experiment: "),
+    (['catalogue', '--n', '0'], 'dq catalogue: --n is the number of sets'),
+    (['catalogue', '--name', ''], "dq catalogue: unknown"),
+    (['guard', 'no/such/folder', 'digits'], "dq guard: unknown data set 'no/such/folder'")])
 def test_a_mistake_is_one_line_and_exit_code_two(arguments, message, capsys):
     assert cli.main(arguments) == 2
     told = capsys.readouterr()
@@ -174,6 +178,58 @@ def test_a_class_spelt_two_ways_is_told_on_the_page_and_labels_by_name_in_the_ta
     rows = pd.DataFrame(dict(id=['a', 'b'], suggested=[1.0, None]))
     table = write_csv(rows, {}, tmp_path/'x.csv', ['u', 'v'])
     assert pd.read_csv(table).suggested.fillna('').tolist() == ['v', '']
+
+
+def test_a_link_to_a_folder_is_audited_and_copied_as_the_folder(audited, monkeypatch, capsys):
+    folder, base, _ = audited
+    monkeypatch.setenv('DQ_HOME', str(base))
+    monkeypatch.chdir(base)
+    for name, target in {'link': folder, 'above': base}.items(): (base/name).symlink_to(target)
+    for name in ('link', f'above/{folder.name}', str(folder)):
+        assert cli.main(['audit', name, '--kinds', 'exact_duplicate']) == 0
+        part, = base.glob('runs/audit/*-exact_duplicate')
+        assert cli.main(['apply', name, '--out', 'copy', '--changes', str(part/'changes.csv')]) == 0
+        (base/'to the copy').symlink_to(base/'copy')
+        monkeypatch.chdir(base/'to the copy')
+        assert cli.main(['undo', '.']) == 0 and folder_digests(base/'copy') == folder_digests(folder)
+        monkeypatch.chdir(base)
+        (base/'to the copy').unlink()
+        shutil.rmtree('copy')
+    shutil.rmtree(part)
+    for name in ('link', 'above'): (base/name).unlink()
+
+
+def test_places_where_nothing_can_be_written_or_read_are_refused_first(audited, monkeypatch, capsys):
+    folder, base, _ = audited
+    monkeypatch.setenv('DQ_HOME', str(base))
+    before = folder_digests(base)
+    file = base/'a file'
+    file.touch()
+    refused = {'lies in the folder that is audited': ['audit', folder, '--out', folder/'res'],
+               'is a file': ['audit', folder, '--out', file],
+               'no.csv is no file': ['apply', folder, '--out', base/'c', '--changes', base/'no.csv'],
+               'an empty name is no file': ['apply', folder, '--out', base/'c', '--changes', ''],
+               'runs is no file': ['apply', folder, '--out', base/'c', '--changes', base/'runs']}
+    for words, command in refused.items():
+        assert cli.main([*map(str, command)]) == 2, command
+        assert words in capsys.readouterr().err
+    file.unlink()
+    assert folder_digests(base) == before
+
+
+def test_a_guard_is_never_clear_where_nothing_was_compared(pets, monkeypatch, capsys):
+    monkeypatch.chdir(pets.parent)
+    for one, other in (('pets', 'pets'), ('pets', './pets/'), (str(pets), 'pets')):
+        assert cli.main(['guard', one, other]) == 2
+        assert 'has no test split' in capsys.readouterr().err
+    for one, other in (('pets', 'pets/cat'), ('pets/cat', 'pets')):
+        assert cli.main(['guard', one, other]) == 2
+        assert 'pets/cat lies in the other folder' in capsys.readouterr().err
+    monkeypatch.setenv('HOME', str(pets.parent))
+    assert cli.main(['fingerprint', 'pets/cat', '--out', '~/cats.jsonl']) == 0
+    assert cli.main(['guard', 'pets/dog', 'cats.jsonl']) == 0
+    assert cli.main(['guard', 'pets/cat', '--fingerprints', '~/cats.jsonl']) == 1
+    assert '7 test images are among the training images; training = test:' in capsys.readouterr().out
 
 
 def test_where_no_audit_is_seen_the_way_to_one_elsewhere_is_told(pets, tmp_path, monkeypatch, capsys):

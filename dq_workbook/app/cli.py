@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'OTHER_CODES', 'SEVERAL', 'SWEEP_WORDS', 'MAYBE', 'returned', 'parse_options', 'list_commands', 'main',
-           'run_grid', 'run_sweep', 'run_experiment', 'show_status', 'run_audit', 'run_apply', 'run_undo', 'load_all',
-           'load_test', 'load_pair', 'run_guard', 'write_fingerprint', 'run_release', 'show_catalogue']
+           'run_grid', 'run_sweep', 'run_experiment', 'show_status', 'run_audit', 'run_apply', 'run_undo', 'run_guard',
+           'write_fingerprint', 'run_release', 'show_catalogue']
 
 # %% ../../nbs/9_app/17_cli.ipynb #6e6f3056
 import inspect
@@ -37,6 +37,7 @@ def returned(
     told = told_returns(command)
     return told if told.startswith('exit code: ') else 'exit code: 0'
 
+# %% ../../nbs/9_app/17_cli.ipynb #eb1ae9b6
 def parse_options(
     name, # a key of COMMANDS
     argv, # list of text, what stands behind the name
@@ -49,10 +50,12 @@ def parse_options(
     parser = anno_parser(COMMANDS[name], prog=f'dq {name}')
     parser.error, parser.epilog = fail, f'{returned(COMMANDS[name])}; {OTHER_CODES}.'
     options, ours = vars(parser.parse_args(argv)), inspect.signature(COMMANDS[name]).parameters
-    if 'dataset' in ours: # told before what takes long to load
+    names = [options[option] for option in ('dataset', 'train') if option in ours]
+    if names: # told before what takes long to load
         from dq_workbook.sets.sources import check_name
-        check_name(options['dataset'])
-    return {option: options[option] for option in ours} # fastcore adds some of its own
+        for text in names: check_name(text)
+    home = lambda value: os.path.expanduser(value) if isinstance(value, str) else value
+    return {option: home(options[option]) for option in ours} # fastcore adds some of its own
 
 # %% ../../nbs/9_app/17_cli.ipynb #0d61eaab
 def list_commands(): # -> text
@@ -121,9 +124,10 @@ def run_experiment(
 ):                    # -> exit code: 1 when it failed
     """Say whether repairing a set of images pays; what is left out is as the template says."""
     from dq_workbook.app.cost import prepare_experiment
-    from dq_workbook.app.folder_audit import results_beside
+    from dq_workbook.repairs.audited_folder import results_beside
     results_beside(dataset)
-    given = dict(model=model, budget=budget, seeds=seeds, recipes=recipes and recipes.split(','))
+    recipes = None if recipes is None else [recipe.strip() for recipe in recipes.split(',')]
+    given = dict(model=model, budget=budget, seeds=seeds, recipes=recipes)
     given = {name: value for name, value in given.items() if value is not None}
     with redirect_stdout(sys.stderr): grid, page = prepare_experiment(dataset, given)
     if page: print(f'page of the audit: {page}')
@@ -147,8 +151,12 @@ def run_audit(
     out:str=None,      # folder for the page and the tables; left out, one below runs/audit
 ):                     # -> exit code: 0 whatever was found, or with --strict 1 when anything is flagged
     """Look for duplicates, leaks, wrong labels, outliers and image-quality defects, and write a page."""
+    from dq_workbook.faults.kinds import kind_names
+    from dq_workbook.repairs.audited_folder import results_place
+    kinds = None if kinds is None else [check_choice(kind.strip(), kind_names(), 'kind of finding')
+                                        for kind in kinds.split(',')]
+    results_place(dataset, kinds, out) # refused before what takes long to load
     from dq_workbook.app.audit_results import audit_folder
-    kinds = kinds and [kind.strip() for kind in kinds.split(',')]
     with redirect_stdout(sys.stderr): findings, lines, page = audit_folder(dataset, tool, kinds, out)
     flagged = findings[findings.flagged.astype(bool)].sort_values('score', ascending=False)
     if json: print(f'{{"findings": {flagged.to_json(orient="records", force_ascii=False)}}}')
@@ -166,7 +174,7 @@ def run_apply(
 ):                    # -> exit code: 0 when the copy is whole
     """Write a cleaned copy of an audited folder; the originals stay as they are."""
     if not out: raise ValueError('say where the copy goes: --out FOLDER')
-    from dq_workbook.app.audit_results import copy_cleaned
+    from dq_workbook.repairs.audited_folder import copy_cleaned
     from dq_workbook.repairs.folder_copy import undo_folder
     copy, ledger = copy_cleaned(folder, out, link, changes)
     n = ledger.action.value_counts()
@@ -181,46 +189,6 @@ def run_undo(
     from dq_workbook.repairs.folder_copy import undo
     print(f'{copy}: {len(undo(copy))} files as they were, by their SHA-256')
 
-# %% ../../nbs/9_app/17_cli.ipynb #eaf23348
-def load_all(
-    name,       # name or path of images
-    split=None, # the split that counts; None is all of them
-):              # -> Dataset
-    """Everything that a set, or a split of it, holds. Raises ValueError for a split that it hasn't."""
-    from datasets import concatenate_datasets
-    from dq_workbook.sets.load import load
-    images = load(name)
-    if split: return images[check_choice(split, images, 'split')]
-    return concatenate_datasets(list(images.values()))
-
-def load_test(
-    name, # name or path of the test images, or of their fingerprint
-):        # -> Dataset; the name where it is that of a released fingerprint or of a file that holds no images
-    """The test side of a guard."""
-    from dq_workbook.repairs.guard import released_fingerprints
-    from dq_workbook.sets.load import locate
-    if not Path(name).exists() and name in released_fingerprints(): return name
-    if Path(name).is_file():
-        try: locate(name)
-        except ValueError: return name
-    return load_all(name)
-
-# %% ../../nbs/9_app/17_cli.ipynb #5afda8c4
-def load_pair(
-    train, # name or path of the training images
-    test,  # name or path of the test images, or of their fingerprint
-):         # -> (Dataset, Dataset or text)
-    """All images of two sets; the training and the test images of one set when it is named twice.
-
-    Raises ValueError where that one has no such splits.
-    """
-    from dq_workbook.sets.load import load
-    if train != test: return load_all(train), load_test(test)
-    images = load(train)
-    for split in ('train', 'test'):
-        if split not in images: raise ValueError(f'{train} has no split {split!r}, only {", ".join(images)}')
-    return images['train'], images['test']
-
 # %% ../../nbs/9_app/17_cli.ipynb #6a4d9b1e
 MAYBE = Annotated[str, dict(nargs='?', opt=False)]
 
@@ -233,13 +201,15 @@ def run_guard(
     thorough:bool=False,   # audit both sides in full: six times as long, and frames of a scene are told, too
 ):                         # -> exit code: 1 when a test image is among the training images
     """Print the test images that are among the training images, a line for each."""
-    from dq_workbook.repairs.guard import find_leaks
     if (test is None) == (fingerprints is None): raise ValueError('name TEST or --fingerprints, one of them')
+    from dq_workbook.repairs.guard import find_leaks
+    from dq_workbook.repairs.guard_sides import load_all, load_pair
     with redirect_stdout(sys.stderr):
         sides = load_pair(train, test) if test else (load_all(train), fingerprints)
         leaks = find_leaks(*sides, thorough=thorough)
     if json: print(f'{{"leaks": {leaks.to_json(orient="records", force_ascii=False)}}}')
     elif not len(leaks): print('No test image is among the training images.')
+    else: print(f'{leaks.test_id.nunique()} test images are among the training images; training = test:')
     for leak in () if json else leaks.itertuples():
         print(f'{leak.train_id} = {leak.test_id}, score {leak.score:.3f}')
     return int(len(leaks) > 0)
@@ -253,8 +223,9 @@ def write_fingerprint(
     about:str='',   # sentence for the file: which images, from where, altered or not
 ):                  # -> exit code: 0 when the file is written
     """Write a file by which anybody can guard against these test images, without giving them away."""
-    from dq_workbook.repairs.guard import fingerprint
     if not out: raise ValueError('say where the fingerprint goes: --out FILE')
+    from dq_workbook.repairs.guard import fingerprint
+    from dq_workbook.repairs.guard_sides import load_all
     with redirect_stdout(sys.stderr): file = fingerprint(load_all(test, split), out, about)
     print(f'{file}: {Path(file).stat().st_size:,} bytes')
 
@@ -295,6 +266,7 @@ def show_catalogue(
 ):                 # -> None
     """Print the public image sets that are worth the work, the best first, or what is known of one."""
     from dq_workbook.sets.catalogue import card_facts, select
-    if name: lines = (f'{fact.field}: {fact.value} ({fact.source})' for fact in card_facts(name).itertuples())
-    else: lines = (f'{row.score:.2f}  {row.name}: {row.reason}' for row in select(n).itertuples())
+    if n < 1: raise ValueError(f'--n is the number of sets, from 1 on, and not {n}')
+    if name is None: lines = (f'{row.score:.2f}  {row.name}: {row.reason}' for row in select(n).itertuples())
+    else: lines = (f'{fact.field}: {fact.value} ({fact.source})' for fact in card_facts(name).itertuples())
     for line in lines: print(line)

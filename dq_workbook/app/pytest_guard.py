@@ -22,7 +22,7 @@ class GuardItem(pytest.Item):
 
     def runtest(self):
         from dq_workbook.repairs.guard import guard
-        from dq_workbook.app.cli import load_pair
+        from dq_workbook.repairs.guard_sides import load_pair
         guard(*load_pair(*self.pair))
 
     def repr_failure(self, excinfo):

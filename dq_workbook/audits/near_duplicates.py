@@ -33,11 +33,13 @@ def pair_findings(
     copies=True, # bool array [m], whether a pair is a copy; else it is another picture of the scene
 ):           # -> DataFrame id, kind, score, flagged, other, relation
     """Name the kind of each pair."""
-    columns, copies = table[['id', 'split', 'label', 'sha']], np.broadcast_to(copies, len(pairs))
+    columns = table[['id', 'split', 'label', 'sha']].assign(area=table.width * table.height)
+    copies = np.broadcast_to(copies, len(pairs))
     one, two = (columns.iloc[rows].reset_index(drop=True) for rows in pairs.T)
     within, equal = (one.split == two.split).to_numpy(), (one.sha == two.sha).to_numpy()
     kind = np.select([~within, equal, copies], ['leak', 'exact_duplicate', 'near_duplicate'], 'same_scene')
-    found = pd.DataFrame(dict(id=np.where(within, two.id, one.id), other=np.where(within, one.id, two.id),
+    second = (within & (two.area <= one.area)).to_numpy() # of two in one split the larger stays, or the first
+    found = pd.DataFrame(dict(id=np.where(second, two.id, one.id), other=np.where(second, one.id, two.id),
                               score=scores, flagged=flagged, kind=kind,
                               relation=np.where(copies | equal, 'copy', 'same_scene')))
     in_train = (one.split == 'train').to_numpy()

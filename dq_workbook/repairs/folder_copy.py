@@ -20,9 +20,8 @@ import psutil
 
 from ..core.registry import Registry, check_choice
 from ..core.files import printable, write_folder, write_json
-from ..core.tables import check_table, write_table
+from ..core.tables import LEDGER_ACTIONS, check_table, write_table
 from ..sets.splits import parse_split
-from .recipes import ACTIONS
 
 # %% ../../nbs/5_repairs/06_folder_copy.ipynb #89b83f75
 def file_digest(
@@ -108,7 +107,7 @@ def check_changes(
     """Raise ValueError naming the first row that can't be done."""
     ledger = check_table(ledger, 'ledger')
     for row in ledger.itertuples():
-        check_choice(row.action, ACTIONS, f'action for {row.id!r}')
+        check_choice(row.action, LEDGER_ACTIONS, f'action for {row.id!r}')
         if row.id not in files: raise ValueError(f'the ledger names {row.id!r}, no picture of this folder')
         if row.action == 'relabel': check_choice(row.new, classes, f'class for {row.id!r}')
     twice = ledger.id[ledger.id.duplicated()]
@@ -128,6 +127,7 @@ def plan_copy(
     """
     places, taken = {path: path for path in paths}, set(paths)
     for row in check_changes(ledger, files, classes).itertuples():
+        if row.action == 'keep': continue
         path, moves = files[row.id], row.action == 'relabel'
         places[path] = relabelled_path(path, row.old, row.new, taken) if moves else None
         taken.add(places[path])
@@ -222,7 +222,7 @@ def copy_folder(
 
     Raises ValueError when the folder changed since, the place isn't free, or a row can't be done.
     """
-    folder, out = Path(folder).resolve(), Path(out).expanduser()
+    folder, out = Path(folder).resolve(), Path(out).expanduser().resolve()
     check_choice(link, LINKS, LINKS.what)
     check_free(folder, out)
     check_unchanged(folder, digests)
@@ -240,19 +240,20 @@ def copy_folder(
 
 # %% ../../nbs/5_repairs/06_folder_copy.ipynb #32bdc185
 def find_copied(
-    copy,  # Path of a cleaned copy
-    files, # dict: path -> dict of sha256 and place, from undo.json
-):         # -> dict: path -> Path where the file is now
+    copy, # Path of a cleaned copy
+    told, # dict from undo.json: folder, and files: path -> dict of sha256 and place
+):        # -> dict: path -> Path where the file is now
     """Where the files of the original folder are.
 
     Raises ValueError naming the first that is missing or changed.
     """
     found = {}
-    for path, facts in files.items():
+    for path, facts in told['files'].items():
         kept = copy/facts['place'] if facts['place'] else undo_folder(copy)/'dropped'/path
         file = found[path] = kept if kept.exists() else copy/path # there already after an interrupt
-        if not file.exists(): raise ValueError(f'{kept} is missing, so nothing is undone')
-        if file_digest(file) != facts['sha256']: raise ValueError(f'{file} was changed, so nothing is undone')
+        way = f"so nothing is undone: put its original back, {Path(told['folder'])/path}"
+        if not file.exists(): raise ValueError(f'{kept} is missing, {way}')
+        if file_digest(file) != facts['sha256']: raise ValueError(f'{file} was changed, {way}')
     return found
 
 # %% ../../nbs/5_repairs/06_folder_copy.ipynb #34ee156f
@@ -263,12 +264,12 @@ def undo(
 
     Raises ValueError when it isn't a copy, and naming the first file that is missing or changed.
     """
-    copy = Path(copy).expanduser()
+    copy = Path(copy).expanduser().resolve()
     facts = undo_folder(copy)/'undo.json'
     if not copy.is_dir() or not facts.exists():
         raise ValueError(f'{copy} is no cleaned copy: there is no {facts}')
     told = json.loads(facts.read_text())
-    found = find_copied(copy, told['files'])
+    found = find_copied(copy, told)
     for path in told['folders']: (copy/path).mkdir(parents=True, exist_ok=True)
     for path, file in found.items():
         if file != copy/path: os.replace(file, copy/path)
