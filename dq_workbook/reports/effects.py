@@ -28,8 +28,7 @@ def format_effect(
     high,          # upper end of its 95 % interval, or nan
 ):                 # -> text such as '+0.42 [+0.20, +0.64]'
     """A difference and its interval as text."""
-    rounded = (round(number, 2) + 0.0 for number in (diff, low, high)) # + 0.0 makes zero of minus zero
-    diff, low, high = (f'{number:+.2f}'.replace('-', '−') for number in rounded)
+    diff, low, high = (f'{number:+z.2f}'.replace('-', '−') for number in (diff, low, high)) # z: no -0.00
     return f'{diff} [no interval]' if 'nan' in low + high else f'{diff} [{low}, {high}]'
 
 # %% ../../nbs/8_reports/01_effects.ipynb #3dfbb042

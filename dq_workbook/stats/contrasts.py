@@ -71,7 +71,7 @@ def verdict_text(
 ):            # -> text that begins with superior, inferior, equivalent or inconclusive
     """A contrast in words."""
     scale, unit, digits = (1, '', 4) if metric in LOWER_IS_BETTER else (100, ' pp', 2)
-    number = lambda value, sign='': f'{scale * value + 0.0:{sign}.{digits}f}{unit}'
+    number = lambda value, sign='': f'{scale * value:{sign}z.{digits}f}{unit}'
     ends = lambda low, high: ' to '.join(number(end).removesuffix(unit) for end in (low, high))
     n, diff, low, high = (contrast[name] for name in ('n', 'diff', 'low', 'high'))
     missing = f"; {contrast['n_missing']} seeds without a value left out" if contrast['n_missing'] else ''
