@@ -11,7 +11,7 @@ from pathlib import Path
 from datasets import concatenate_datasets
 
 from ..core.registry import check_choice
-from ..sets.sources import locate
+from ..sets.sources import local_datasets, locate
 from ..sets.load import load
 from .guard import is_fingerprint, released_fingerprints
 
@@ -50,7 +50,7 @@ def real_place(
     name, # name or path of images
 ):        # -> Path without links; None for what isn't on this machine's disk
     """Where images lie."""
-    path = Path(name).expanduser()
+    path = local_datasets().get(str(name), Path(name).expanduser())
     return path.resolve() if path.exists() else None
 
 def load_pair(
