@@ -1,10 +1,12 @@
 """Recipes do no harm: what they change is measured on the very set, and wrong labels never become more."""
 
 import datasets
+import pandas as pd
 import pytest
 
 from dq_workbook.core.project import project_root
 from dq_workbook.core.tables import TABLES, read_table
+from dq_workbook.sets.dataset import replace_column, replace_rows
 from dq_workbook.sets.load import load
 from dq_workbook.faults.plant import known_label_errors, plant
 from dq_workbook.audits.auditors import audit
@@ -57,6 +59,44 @@ def test_a_rare_class_keeps_half_of_its_labels(noisy):
     accused = findings.head(6).assign(id=rare, kind='label_error', flagged=True, suggested=1.0, tool='hand')
     ledger = curate({'train': few, 'test': images['test']}, accused, 'relabel')[1]
     assert len(ledger) == 3
+
+
+def by_hand(*rows):
+    """Findings of a person: id, kind, other, suggested."""
+    full = [('', i, kind, 0.9, True, other, suggested, 'me') for i, kind, other, suggested in rows]
+    return pd.DataFrame(full, columns=TABLES['findings'])
+
+
+@pytest.mark.parametrize('rows, gone', [
+    ([('small', 'near_duplicate', 'large', None), ('large', 'dark', None, None)], ['large']),
+    ([('a', 'near_duplicate', 'b', None), ('b', 'near_duplicate', 'a', None)], ['b']),
+    ([('a', 'near_duplicate', 'a', None)], []),
+    ([('small', 'near_duplicate', 'large', None), ('third', 'near_duplicate', 'large', None),
+      ('large', 'blurry', None, None)], ['large', 'third'])])
+def test_of_every_picture_one_copy_stays(rows, gone):
+    """Also where the one that should have stayed is dropped for a reason of its own."""
+    digits = load('digits', limit=100)
+    names = digits['train']['id'][:4]
+    real = dict(zip(('small', 'large', 'third', 'a'), names)) | dict(b=names[1])
+    same = replace_rows(digits['train'], labels=dict.fromkeys(names, 0))
+    images = datasets.DatasetDict(digits, train=same)
+    findings = by_hand(*[(real[i], kind, real.get(other), new) for i, kind, other, new in rows])
+    assert sorted(curate(images, findings, 'curated')[1].id) == sorted(real[i] for i in gone)
+
+
+def test_what_names_no_image_class_or_kind_for_sure_is_refused():
+    digits = load('digits', limit=100)
+    name = digits['train']['id'][0]
+    for suggested in (-1, 0.5, 10, 'b'):
+        with pytest.raises(ValueError, match='no number of a class'):
+            curate(digits, by_hand((name, 'label_error', None, suggested)), 'relabel')
+    with pytest.raises(ValueError, match="did you mean 'blurry'"):
+        curate(digits, by_hand((name, 'blurry', None, None)), (('drop', 'blurr'),))
+    number = lambda rows: replace_column(rows, 'id', list(map(str, range(len(rows)))))
+    alike = datasets.DatasetDict({split: number(rows) for split, rows in digits.items()})
+    for call in (lambda: curate(alike, by_hand(('3', 'blurry', None, None)), 'curated'),
+                 lambda: apply(alike, pd.DataFrame(columns=TABLES['ledger']))):
+        with pytest.raises(ValueError, match="train and test have an image '0' each"): call()
 
 
 def test_no_finding_is_no_change():

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['N_NEIGHBORS', 'N_MIRRORED', 'N_SHOWN', 'all_pair_findings', 'needs_embedding', 'same_for_copies', 'train_findings',
-           'collect_findings', 'concat_findings', 'readable_bytes', 'doubtful_pairs', 'pair_words']
+           'collect_findings', 'concat_findings', 'readable_bytes', 'doubtful_pairs', 'pair_words', 'heirs',
+           'keep_one_copy']
 
 # %% ../../nbs/4_audits/11_findings.ipynb #53a39709
 import numpy as np
@@ -149,3 +150,29 @@ def pair_words(
     if len(rows): return f'{none}{len(rows):,} doubtful pair{s} should be looked at: {named}{more}.'
     if told['flagged'] or not told['alike']: return ''
     return f'{none}{told["alike"]:,} pairs match as copies do, and so do others: look-alikes, or copies.'
+
+# %% ../../nbs/4_audits/11_findings.ipynb #89f65f72
+def heirs(
+    copies, # dict: id of a copy that is dropped -> the one that it is a copy of
+    gone,   # set of ids that are dropped for other reasons
+):          # -> set of ids that stay, so that of no picture all copies are dropped
+    """Follow each copy to the one that stays, and take the last on the way where that one goes as well."""
+    follow, stay = dict(copies), set()
+    for name in copies:
+        way = [name]
+        while way[-1] not in stay and follow.get(way[-1], way[0]) not in way: way.append(follow[way[-1]])
+        if way[-1] in stay or not {way[-1]} & (gone | follow.keys()): continue
+        heir = way[-2] if way[-1] in gone else way[-1]
+        follow[way[-1]] = heir # others of that picture are copies of the heir now
+        stay.add(heir)
+    return stay
+
+def keep_one_copy(
+    changes, # DataFrame id, other, kind, action; the first of an image is made
+):           # -> the same without the drops of copies that have to stay
+    """Of copies that go for each other, or for one whose picture is bad, let one stay."""
+    is_copy = changes.kind.isin(['exact_duplicate', 'near_duplicate']) & changes.action.eq('drop')
+    first = ~changes.id.duplicated()
+    bad = changes.id[first & changes.action.eq('drop') & changes.kind.isin(kind_names('quality'))]
+    copies = changes[first & is_copy]
+    return changes[~(is_copy & changes.id.isin(heirs(dict(zip(copies.id, copies.other)), {*bad})))]

@@ -157,14 +157,17 @@ def inflation(
     and high; gap, leaked minus clean, with gap_low and gap_high; with `matched` accuracy_matched and excess,
     leaked minus matched, with excess_low and excess_high. Intervals are NaN for one seed.
     Raises ValueError for predictions without rows, seeds that lack an image, and leaked ids without any
-    prediction.
+    prediction, and groups of other images.
     """
     plain = check_table(predictions, 'predictions')[lambda table: image_variant(table.id) == 'test']
     slices, keys, rows = leak_slices(leaked_ids), ['dataset', 'model', 'arm'], []
     check_leaked(slices['all'], set(plain.id))
     if matched is not None and not {'leaked', 'matched'} <= {*matched}:
         raise ValueError('matched has the columns leaked and matched, as of matched_images')
-    if groups is not None: groups = pd.Series(groups, dtype=object)
+    if groups is not None:
+        groups = pd.Series(groups, dtype=object)
+        groups.index = groups.index.map(str) # whatever a csv file made of them
+        if len(groups) and not {*plain.id} & {*groups.index}: raise ValueError('groups name no test image')
     clean = set(plain.id) - slices['all']
     for key, part in plain.groupby(keys, sort=False):
         rows += [dict(zip(keys, key), leaks=name, **arm_inflation(part, ids, clean, groups, matched))

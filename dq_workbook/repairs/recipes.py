@@ -22,8 +22,9 @@ from ..core.tables import LEDGER_ACTIONS, TABLES, check_table, read_table
 from ..sets.dataset import (
     check_known, class_words, known_classes, labels_by_id, replace_rows, select_ids)
 from ..sets.checksums import check_checksums
-from ..sets.own_sets import as_images
+from ..sets.own_sets import as_repairable
 from ..faults.kinds import KINDS, kind_names
+from ..audits.findings import keep_one_copy
 from ..audits.auditors import AUDITORS
 from ..audits.flag_precision import PRECISION_COLUMNS, measure_precision
 
@@ -60,7 +61,7 @@ def recipe_rules(
     """
     rules = RECIPES[recipe] if isinstance(recipe, str) else recipe
     rules = tuple(map(tuple, rules() if callable(rules) else rules))
-    for action, _ in rules: check_choice(action, ACTIONS, 'action')
+    for action, kind in rules: check_choice(action, ACTIONS, 'action'), check_choice(kind, KINDS, KINDS.what)
     return rules
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #1a16ecc5
@@ -163,9 +164,9 @@ def keep_one_per_class(
 ):          # -> ledger table that leaves at least one image in every class
     """Take back the drop of a class's last image, with a warning."""
     total = pd.Series(class_words(labels.values(), names), dtype=object).value_counts()
-    drops = ledger[ledger.action == 'drop']
+    drops = ledger[ledger.action.isin(['drop', 'relabel'])]
     emptied = [name for name, n in drops.old.value_counts().items() if n >= total[name]]
-    for name in emptied: logging.warning('every image of the class %r would be dropped; one stays', name)
+    for name in emptied: logging.warning('every image of the class %r would go; one stays', name)
     return ledger.drop([drops.index[drops.old == name][-1] for name in emptied]).reset_index(drop=True)
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #586c5e85
@@ -224,14 +225,14 @@ def make_ledger(
     attrs['expected_wrong'] how many changes are expected to be wrong: (estimate, low, high).
     Raises ValueError for an unknown recipe, and for a finding about an image that isn't there.
     """
-    images, findings = as_images(images, ['train']), check_table(findings, 'findings')
+    images, findings = as_repairable(images), check_table(findings, 'findings')
     check_known(findings, images)
     names, rules = known_classes(images), recipe_rules(recipe)
     labels, tests = (labels_by_id(images, split) for split in ('train', 'test'))
     planned = planned_changes(findings, rules, labels)
     precision = needed_precision(images, findings, rules, least, precision)
     planned = planned.join(change_precision(planned, precision))
-    chosen = keep_other_labels(planned[allowed_changes(planned, least)], tests | labels)
+    chosen = keep_other_labels(keep_one_copy(planned[allowed_changes(planned, least)]), tests | labels)
     ledger = protect_classes(ledger_rows(chosen, tests | labels, names), labels, names)
     parts = [keep_one_per_class(ledger[ledger.id.isin(side)], side, names) for side in (labels, tests)]
     ledger = pd.concat(parts, ignore_index=True)
@@ -262,7 +263,7 @@ def apply(
     Raises ValueError naming the first image that isn't there, or isn't the one that the ledger was made
     for, and an unknown action or class.
     """
-    images = as_images(images, ['train'])
+    images = as_repairable(images)
     if isinstance(ledger, (str, Path)): ledger = released_ledger(images, ledger)
     ledger = check_table(ledger, 'ledger')
     for action in ledger.action.unique(): check_choice(action, LEDGER_ACTIONS, 'action')
@@ -293,7 +294,7 @@ def curate(
     expected to be wrong: (estimate, low, high).
     Raises ValueError for an unknown recipe, and for a finding about an image that isn't there.
     """
-    images = as_images(images, ['train'])
+    images = as_repairable(images)
     least = dict(relabel=relabel_from, drop=drop_from, drop_test=drop_from)
     ledger = make_ledger(images, findings, recipe, precision, least)
     return apply(images, ledger), ledger

@@ -64,11 +64,15 @@ def check_known(
     findings, # findings table
     images,   # DatasetDict
 ):            # -> None
-    """Raise ValueError for a finding about an image that isn't there."""
+    """Raise ValueError for a finding about an image, or with a suggested class, that isn't there."""
     known = {i for split in images.values() for i in split['id'][:]}
     strange = findings.loc[~findings.id.isin(known), 'id']
     if len(strange):
         raise ValueError(f'the findings name {strange.iloc[0]!r}, no image of this set: are they of another?')
+    classes = range(len(known_classes(images)))
+    odd = findings[findings.suggested.notna() & ~findings.suggested.isin(classes)]
+    for row in odd.head(1).itertuples():
+        raise ValueError(f'{row.id!r} is suggested {row.suggested!r}, which is no number of a class')
 
 def labels_by_id(
     images, # DatasetDict
