@@ -164,13 +164,13 @@ def label_findings(
     features, # float array [n, d] from `label_features`
     seed,     # of the folds
 ):            # -> DataFrame id, kind, score, flagged, suggested; empty for fewer than two classes
-    """Labels that the pictures contradict; a class with fewer than two images is left out.
+    """Labels that the pictures contradict; classes of one image and images without a label (-1) have none.
 
     `suggested` is a label, NaN where the picture is ambiguous. attrs['suggestions'] is a dict: id of a
     flagged image -> probability of its most probable other label.
     """
     table, labels = table.reset_index(drop=True), np.unique(table.label, return_inverse=True)[1]
-    enough = np.bincount(labels)[labels] >= 2
+    enough = ((np.bincount(labels)[labels] >= 2) & (table.label >= 0)).to_numpy()
     table, features = table[enough], features[enough]
     classes, labels = np.unique(table.label, return_inverse=True)
     if len(classes) < 2: return pd.DataFrame()
