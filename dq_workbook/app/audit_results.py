@@ -13,13 +13,13 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from ..core.registry import check_choice
 from ..core.files import write_atomic, write_json
 from ..core.cache import digest
 from ..core.tables import write_table
 from ..sets.dataset import known_classes
+from ..sets.sources import set_path
 from ..sets.load import locate
-from ..faults.kinds import kind_names
+from ..faults.kinds import chosen_kinds, kind_names
 from ..audits.findings import pair_words
 from ..audits.auditors import resolve_auditor
 from ..repairs.folder_copy import folder_digests
@@ -27,7 +27,7 @@ from ..repairs.audited_folder import results_beside, results_folder, results_pla
 from ..reports.audit_page import changes_words, clean_kinds, headline_words, kind_sections
 from ..reports.audit_page import summarize_kinds, summary_lines, write_audit_page
 from .folder_audit import (
-    audit_in_stages, is_picture_folder, picture_files, set_path, stage, stage_bar)
+    audit_in_stages, is_picture_folder, picture_files, stage, stage_bar)
 
 # %% ../../nbs/9_app/11_audit_results.ipynb #c66e4d0a
 def write_csv(
@@ -137,8 +137,7 @@ def audit_folder(
 
     Raises ValueError for an unknown kind, tool or set.
     """
-    for kind in kinds or (): check_choice(kind, kind_names(), 'kind of finding')
-    kinds = kinds and [kind for kind in kind_names() if kind in kinds] # each once, in one order
+    kinds = kinds and chosen_kinds(kinds)
     resolve_auditor(tool)
     locate(dataset)
     results_beside(dataset)

@@ -21,7 +21,7 @@ from typing import Annotated
 from fastcore.script import anno_parser
 
 from .. import __version__
-from ..core.registry import Registry, check_choice
+from ..core.registry import Registry
 from ..core.project import error_line
 from ..core.docs import told_returns
 from .engines import INTERRUPTED, Terminated, interruptible
@@ -151,10 +151,9 @@ def run_audit(
     out:str=None,      # folder for the page and the tables; left out, one below runs/audit
 ):                     # -> exit code: 0 whatever was found, or with --strict 1 when anything is flagged
     """Look for duplicates, leaks, wrong labels, outliers and image-quality defects, and write a page."""
-    from dq_workbook.faults.kinds import kind_names
+    from dq_workbook.faults.kinds import chosen_kinds
     from dq_workbook.repairs.audited_folder import results_place
-    kinds = None if kinds is None else [check_choice(kind.strip(), kind_names(), 'kind of finding')
-                                        for kind in kinds.split(',')]
+    kinds = None if kinds is None else chosen_kinds(map(str.strip, kinds.split(',')))
     results_place(dataset, kinds, out) # refused before what takes long to load
     from dq_workbook.app.audit_results import audit_folder
     with redirect_stdout(sys.stderr): findings, lines, page = audit_folder(dataset, tool, kinds, out)

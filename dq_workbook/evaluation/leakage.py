@@ -15,6 +15,7 @@ from scipy.optimize import linear_sum_assignment
 
 from ..core.tables import check_table, image_variant
 from ..stats.two_way import right_matrix, two_way_interval
+from ..repairs.resplit import group_series
 from .metrics import probability_matrix
 
 # %% ../../nbs/7_evaluation/03_leakage.ipynb #1d2a6e55
@@ -165,8 +166,7 @@ def inflation(
     if matched is not None and not {'leaked', 'matched'} <= {*matched}:
         raise ValueError('matched has the columns leaked and matched, as of matched_images')
     if groups is not None:
-        groups = pd.Series(groups, dtype=object)
-        groups.index = groups.index.map(str) # whatever a csv file made of them
+        groups = group_series(groups)
         if len(groups) and not {*plain.id} & {*groups.index}: raise ValueError('groups name no test image')
     clean = set(plain.id) - slices['all']
     for key, part in plain.groupby(keys, sort=False):

@@ -109,7 +109,7 @@ def copy_cleaned(
     Raises ValueError when the folder was never audited or changed since, when the place isn't free, and for
     changes that can't be read or done.
     """
-    if changes is not None: read_changes(changes) # what is wrong with them is told first
+    ledger = None if changes is None else read_changes(changes) # what is wrong with them is told first
     results, told = read_audit(folder, changes)
-    ledger = read_changes(changes or results/'changes.csv')
+    if ledger is None: ledger = read_changes(results/'changes.csv')
     return copy_folder(folder, out, ledger, told['files'], told['classes'], told['digests'], link), ledger

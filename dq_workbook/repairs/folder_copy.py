@@ -169,11 +169,11 @@ def check_unchanged(
     raise ValueError(f'{folder} changed since it was audited: {changes[0]}{more}; audit it again')
 
 def check_free(
-    folder, # folder of pictures
-    out,    # Path of the copy
+    folder, # Path of the pictures, without links
+    out,    # Path of the copy, without links
 ):          # -> None
     """Raise ValueError when a copy can't be made there."""
-    if out.resolve().is_relative_to(Path(folder).resolve()):
+    if out.is_relative_to(folder):
         raise ValueError(f'{out} lies in the folder that is copied: choose another place')
     for place in (out, undo_folder(out)):
         if not place.exists(): continue

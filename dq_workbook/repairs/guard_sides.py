@@ -11,6 +11,7 @@ from pathlib import Path
 from datasets import concatenate_datasets
 
 from ..core.registry import check_choice
+from ..sets.splits import test_was_drawn
 from ..sets.sources import local_datasets, locate
 from ..sets.load import load
 from .guard import is_fingerprint, released_fingerprints
@@ -41,7 +42,7 @@ def load_splits(
 ):        # -> (Dataset, Dataset): training and test images
     """Both sides from one set. Raises ValueError where it has no test images of its own."""
     images = load(name)
-    if images['test'].info.description: # how it was drawn
+    if test_was_drawn(images):
         raise ValueError(f'{name} has no test split, so there is nothing to guard: name the test images, too')
     return images['train'], images['test']
 
@@ -64,7 +65,7 @@ def load_pair(
     ours, theirs = map(real_place, (train, test))
     if train == test or (ours and ours == theirs): return load_splits(train)
     if ours and theirs and not is_fingerprint(theirs):
-        inner = next((a for a, b in ((train, theirs), (test, ours)) if real_place(a).is_relative_to(b)), None)
+        inner = train if ours.is_relative_to(theirs) else test if theirs.is_relative_to(ours) else None
         if inner: raise ValueError(f'{inner} lies in the other folder, so that its images are on both sides: '
                                    f'name two folders apart, or one set twice for its own splits')
     return load_all(train), load_test(test)

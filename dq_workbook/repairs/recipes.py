@@ -162,12 +162,12 @@ def keep_one_per_class(
     labels, # dict: id -> class index of every image of the split
     names,  # class names
 ):          # -> ledger table that leaves at least one image in every class
-    """Take back the drop of a class's last image, with a warning."""
+    """Take back the change that takes the last image from a class, with a warning."""
     total = pd.Series(class_words(labels.values(), names), dtype=object).value_counts()
-    drops = ledger[ledger.action.isin(['drop', 'relabel'])]
-    emptied = [name for name, n in drops.old.value_counts().items() if n >= total[name]]
+    going = ledger[ledger.action.isin(['drop', 'relabel'])]
+    emptied = [name for name, n in going.old.value_counts().items() if n >= total[name]]
     for name in emptied: logging.warning('every image of the class %r would go; one stays', name)
-    return ledger.drop([drops.index[drops.old == name][-1] for name in emptied]).reset_index(drop=True)
+    return ledger.drop([going.index[going.old == name][-1] for name in emptied]).reset_index(drop=True)
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #586c5e85
 def keep_other_labels(

@@ -71,8 +71,9 @@ def check_known(
         raise ValueError(f'the findings name {strange.iloc[0]!r}, no image of this set: are they of another?')
     classes = range(len(known_classes(images)))
     odd = findings[findings.suggested.notna() & ~findings.suggested.isin(classes)]
-    for row in odd.head(1).itertuples():
-        raise ValueError(f'{row.id!r} is suggested {row.suggested!r}, which is no number of a class')
+    if len(odd):
+        name, suggested = odd[['id', 'suggested']].iloc[0]
+        raise ValueError(f'{name!r} is suggested {suggested!r}, which is no number of a class')
 
 def labels_by_id(
     images, # DatasetDict

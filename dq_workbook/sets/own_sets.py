@@ -105,7 +105,8 @@ def as_repairable(
     images, home = as_images(images, ['train']), {}
     for split, rows in images.items():
         twice = home.keys() & (ids := rows['id'][:])
-        for name in sorted(twice)[:1]:
+        if twice:
+            name = min(twice)
             raise ValueError(f'{home[name]} and {split} have an image {name!r} each: ids must be unique')
         home |= dict.fromkeys(ids, split)
     return images

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['FORMATS', 'below', 'ARCHIVES', 'enlarge_digit', 'digits', 'Format', 'no_pictures_beside', 'format_of_file',
            'find_files', 'Source', 'file_source', 'wrapped_folders', 'holds_images', 'find_source', 'local_datasets',
-           'nearest_path', 'unknown_name', 'is_hub_name', 'check_name', 'locate', 'list_files', 'data_files']
+           'nearest_path', 'unknown_name', 'is_hub_name', 'set_path', 'check_name', 'locate', 'list_files',
+           'data_files']
 
 # %% ../../nbs/2_sets/10_sources.ipynb #51838adf
 import difflib
@@ -206,6 +207,12 @@ def is_hub_name(
     hub = name.removeprefix('hf://')
     return name != hub and hub.count('/') == 1 and all(hub.split('/'))
 
+def set_path(
+    name, # path of a set
+):        # -> Path, absolute; links in it stay
+    """The path with which those of a set's pictures begin."""
+    return Path(os.path.abspath(Path(name).expanduser()))
+
 def check_name(
     name, # of a set, path, or hf://owner/name
 ):        # -> None
@@ -232,7 +239,7 @@ def locate(
     if name in local_datasets(): return find_source(local_datasets()[name].absolute())
     if is_hub_name(name):
         return Source(partial(from_hub, name.removeprefix('hf://'), limit=limit, seed=seed), 'Hub')
-    return find_source(Path(os.path.abspath(Path(name).expanduser())))
+    return find_source(set_path(name))
 
 # %% ../../nbs/2_sets/10_sources.ipynb #c27dda37
 def list_files(

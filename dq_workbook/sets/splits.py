@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SPLIT_WORDS', 'SPLITS', 'PLAIN_WORDS', 'GROUP_COLUMNS', 'TEST_SHARE', 'TEST_SEED', 'name_words', 'parse_split',
            'path_split', 'assign_splits', 'group_column', 'stratify_labels', 'equal_files', 'joint_groups',
-           'draw_test_rows', 'ensure_test_split', 'subsample']
+           'draw_test_rows', 'ensure_test_split', 'test_was_drawn', 'subsample']
 
 # %% ../../nbs/2_sets/02_splits.ipynb #2832fbfb
 import hashlib
@@ -134,6 +134,12 @@ def ensure_test_split(
         splits.update(train=splits['train'].select(sorted(train)), test=splits['train'].select(sorted(test)))
         splits['test'].info.description = how
     return datasets.DatasetDict({split: splits[split] for split in SPLITS if split in splits})
+
+def test_was_drawn(
+    images, # DatasetDict from `ensure_test_split`
+):          # -> bool
+    """Whether nobody made the test split; then its description says how it was drawn."""
+    return bool(images['test'].info.description)
 
 # %% ../../nbs/2_sets/02_splits.ipynb #4b899d97
 def subsample(
