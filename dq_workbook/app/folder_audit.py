@@ -20,6 +20,7 @@ from tqdm import tqdm
 from ..core.project import package_folder
 from ..core.tables import read_table, write_table
 from ..core.cache import digest
+from ..core.parallel import keep_freed_memory
 from ..sets.images import without_decoding
 from ..sets.dataset import dataset_hash
 from ..sets.splits import test_was_drawn
@@ -173,6 +174,7 @@ def audit_in_stages(
     bar,     # from `stage_bar`
 ):           # -> dict: images, assumed, findings, precision, ledger, problems, tool, why, wanted
     """Load, audit, check and propose."""
+    keep_freed_memory()
     (tool, why), problems = resolve_auditor(tool), []
     with stage(bar, 'reading pictures', STAGE_COSTS['reading']):
         with bar.external_write_mode(sys.stderr): loaded = load(dataset, problems=problems)

@@ -80,19 +80,18 @@ def check_runs(
 def planned_fits(
     run, # dict with template and parameters
 ):       # -> int, at most; 0 where nobody knows
-    """How many fits a run makes when every repair drops images and so has a control."""
-    from dq_workbook.training.learning_rate import LEARNING_RATES
+    """How many fits a run makes when each repair has a control, beside those that choose a learning rate."""
     if run['template'] not in ('experiment', 'dose'): return 0
     settings = run_settings(run)
     if run['template'] == 'dose': arms = 1 + sum(map(len, settings['doses'].values()))
     else: arms = 1 + 2 * (len(settings['recipes']) + settings['visual_layer']) + len(settings['causes'])
-    return arms * settings['seeds'] + (0 if settings['peak_lr'] else len(LEARNING_RATES))
+    return arms * settings['seeds']
 
 def count_fits(
     runs, # list of planned runs
 ):        # -> int
     """How many fits of some runs are done."""
-    kept = ('fits/*.predictions.parquet', 'rates/*/*.predictions.parquet', 'cells/*.parquet')
+    kept = ('fits/*.predictions.parquet', 'cells/*.parquet')
     return sum(1 for run in runs for files in kept for _ in (project_root()/run['folder']).glob(files))
 
 # %% ../../nbs/9_app/09_sweep.ipynb #6fb2c717

@@ -64,6 +64,8 @@ def run_kernel(
     cwd,  # its working directory
 ):        # -> None, when it has ended
     """Be a kernel; in a process that was forked for that."""
+    from dq_workbook.core.parallel import keep_freed_memory
+    keep_freed_memory()
     gc.freeze() # what was imported stays: nobody looks through it for rubbish, least of all at the end
     resource_tracker._resource_tracker._fd = None # it tracks its own
     resource_tracker.ensure_running() # outside its group: deaf to SIGTERM, it would be waited for at the end
@@ -133,6 +135,9 @@ class WarmKernelManager(AsyncKernelManager):
         self._reconcile_connection_info(self.provisioner.connection_info)
 
     _launch_kernel = _async_launch_kernel
+
+    async def _async_finish_shutdown(self, waittime=None, pollinterval=0.01, restart=False):
+        await super()._async_finish_shutdown(waittime, pollinterval, restart) # Jupyter's is 0.1 s
 
 def kernel_manager(): # -> class for papermill's `kernel_manager_class`
     """How kernels are started here; a daemon, as a worker of Dask is one, may not fork."""
