@@ -1221,6 +1221,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                        'dq_workbook/evaluation/metrics.py'),
                                                 'dq_workbook.evaluation.metrics.reliability_table': ( '7_evaluation/metrics.html#reliability_table',
                                                                                                       'dq_workbook/evaluation/metrics.py'),
+                                                'dq_workbook.evaluation.metrics.scorable': ( '7_evaluation/metrics.html#scorable',
+                                                                                             'dq_workbook/evaluation/metrics.py'),
                                                 'dq_workbook.evaluation.metrics.worst_group_accuracy': ( '7_evaluation/metrics.html#worst_group_accuracy',
                                                                                                          'dq_workbook/evaluation/metrics.py')},
             'dq_workbook.evaluation.pair_benchmark': { 'dq_workbook.evaluation.pair_benchmark.PairBenchmark': ( '7_evaluation/pair_benchmark.html#pairbenchmark',

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
-from ..core.tables import check_table, image_variant
+from ..core.tables import image_variant
 from ..stats.two_way import right_matrix, two_way_interval
 from ..repairs.resplit import group_series
-from .metrics import probability_matrix
+from .metrics import probability_matrix, scorable
 
 # %% ../../nbs/7_evaluation/03_leakage.ipynb #1d2a6e55
 NOTHING = dict.fromkeys(('n', 'diff', 'low', 'high', 'p', 'error', 'df'), np.nan) | dict(covers='')
@@ -146,7 +146,7 @@ def arm_inflation(
 
 # %% ../../nbs/7_evaluation/03_leakage.ipynb #9e17d3f4
 def inflation(
-    predictions,  # predictions table; rows of corrupted and shifted tests don't count
+    predictions,  # predictions table; corrupted and shifted tests, and images without a label, don't count
     leaked_ids,   # ids of leaked test images, or Series: id -> whether its near duplicate has its label
     groups=None,  # Series: id of a test image -> what it belongs to; None: each image stands alone
     matched=None, # DataFrame from `matched_images`, as hard as the leaked ones; None leaves them out
@@ -160,7 +160,7 @@ def inflation(
     Raises ValueError for predictions without rows, seeds that lack an image, and leaked ids without any
     prediction, and groups of other images.
     """
-    plain = check_table(predictions, 'predictions')[lambda table: image_variant(table.id) == 'test']
+    plain = scorable(predictions)[lambda table: image_variant(table.id) == 'test']
     slices, keys, rows = leak_slices(leaked_ids), ['dataset', 'model', 'arm'], []
     check_leaked(slices['all'], set(plain.id))
     if matched is not None and not {'leaked', 'matched'} <= {*matched}:

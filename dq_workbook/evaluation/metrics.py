@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MIN_GROUP_SIZE', 'METRICS', 'reliability_table', 'expected_calibration_error', 'debiased_calibration_error',
-           'worst_group_accuracy', 'negative_log_likelihood', 'compute_metrics', 'probability_matrix']
+           'worst_group_accuracy', 'negative_log_likelihood', 'compute_metrics', 'probability_matrix', 'scorable']
 
 # %% ../../nbs/7_evaluation/00_metrics.ipynb #2da31229
 import warnings
@@ -12,6 +12,8 @@ import warnings
 import numpy as np
 import pandas as pd
 from sklearn.metrics import balanced_accuracy_score, log_loss
+
+from ..core.tables import check_table
 
 # %% ../../nbs/7_evaluation/00_metrics.ipynb #08d9355d
 def reliability_table(
@@ -112,3 +114,19 @@ def probability_matrix(
         first, total = predictions.id.iloc[wrong.argmax()], sums[wrong.argmax()]
         raise ValueError(f'the probabilities of {first!r} sum to {total:.4f}, not 1')
     return matrix
+
+# %% ../../nbs/7_evaluation/00_metrics.ipynb #5dfeb35b
+def scorable(
+    predictions, # predictions table
+):               # -> the same without images that have no label (-1)
+    """The predictions that are right or wrong.
+
+    Raises ValueError for a missing column, a missing seed, an image that a fit predicted twice, and where no
+    image has a label.
+    """
+    table = check_table(predictions, 'predictions')
+    twice = table.duplicated(['dataset', 'model', 'arm', 'seed', 'id'])
+    for what, wrong in (('no seed', table.seed.isna()), ('two predictions of a seed', twice)):
+        if wrong.any(): raise ValueError(f'{what} for {table[wrong].id.iloc[0]!r}')
+    if len(table) and (table.label < 0).all(): raise ValueError('no predicted image has a label')
+    return table[table.label >= 0]

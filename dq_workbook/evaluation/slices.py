@@ -8,8 +8,8 @@ __all__ = ['slice_masks', 'score_fit', 'score']
 # %% ../../nbs/7_evaluation/01_slices.ipynb #4ffb4cd1
 import pandas as pd
 
-from ..core.tables import TABLES, check_table, image_variant
-from .metrics import compute_metrics, probability_matrix
+from ..core.tables import TABLES, image_variant
+from .metrics import compute_metrics, probability_matrix, scorable
 
 # %% ../../nbs/7_evaluation/01_slices.ipynb #ee17d69f
 def slice_masks(
@@ -43,9 +43,10 @@ def score(
 ):               # -> scores table: dataset, model, arm, seed, slice, metric, value
     """Turn predictions into scores; worst_group is given where groups are known and large enough.
 
-    Raises ValueError for a missing column, and for probabilities that don't sum to one.
+    Images without a label don't count. Raises ValueError as `scorable` does, and for probabilities that don't
+    sum to one.
     """
     keys = ['dataset', 'model', 'arm', 'seed']
-    fits = check_table(predictions, 'predictions').groupby(keys, sort=False)
+    fits = scorable(predictions).groupby(keys, sort=False)
     rows = [(*key, *row) for key, fit in fits for row in score_fit(fit, slices or {}, groups)]
     return pd.DataFrame(rows, columns=TABLES['scores'])

@@ -50,15 +50,15 @@ def random_control(
     """
     images, ledger = as_images(images, ['train']), check_table(ledger, 'ledger')
     random, names, train = np.random.default_rng(seed), known_classes(images), images['train']
-    dropped = ledger[ledger.action == 'drop'].drop_duplicates('id').fillna(dict(old=NO_CLASS))
-    strange = dropped.id[~dropped.id.isin(train['id'][:])]
+    dropped = ledger.id[ledger.action == 'drop'].drop_duplicates()
+    strange = dropped[~dropped.isin(train['id'][:])]
     if len(strange): raise ValueError(f'{strange.iloc[0]!r} is no training image: {NO_CONTROL}')
     if not len(dropped): return images
     if unreadable is None: unreadable = unreadable_ids(train)
     words = class_words(labels_by_id(images, 'train').values(), names)
     ids = pd.Series(train['id'][:], index=[NO_CLASS if word is None else word for word in words])
-    readable, broken = ids[~ids.isin(unreadable)], dropped.id[dropped.id.isin(unreadable)]
-    drops = dropped.old[~dropped.id.isin(unreadable)].value_counts().sort_index()
+    readable, broken = ids[~ids.isin(unreadable)], dropped[dropped.isin(unreadable)]
+    drops = readable.index[readable.isin(dropped)].value_counts().sort_index()
     chosen = [random.choice(readable[readable.index == name].to_numpy(), n, replace=False)
               for name, n in drops.items()]
     kept = set(ids) - set(broken).union(*chosen)

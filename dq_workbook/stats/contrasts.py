@@ -168,13 +168,15 @@ def compare(
 ):                    # -> effects table, one row for each other arm, slice and metric
     """Compare every arm with the baseline, seed by seed.
 
-    Raises ValueError for an arm or a test that there isn't, when an arm lacks a seed that another has or has
-    it two times, and for an infinite value.
+    Raises ValueError for an arm or a test that there isn't, a baseline in its own family, a margin that isn't
+    positive, when an arm lacks a seed that another has or has it two times, and for an infinite value.
     """
     scores = check_table(scores, 'scores')
     arms, family = scores.arm.unique(), [family] if isinstance(family, str) else family
     for arm in (baseline, *(family or ())): check_choice(arm, arms, 'arm')
     check_choice(test, TESTS, TESTS.what)
+    if baseline in (family or ()): raise ValueError(f'{baseline!r} is the baseline of its own family')
+    if margin is not None and not margin > 0: raise ValueError(f'a margin is positive, not {margin}')
     claimed = [arm for arm in arms if not is_check(arm)] if family is None else family
     plan = {(arm, baseline): 'secondary' if arm in claimed else 'check' for arm in arms if arm != baseline}
     return judge(contrast_rows(scores, plan, test, margin), KEYS)

@@ -18,10 +18,12 @@ def equivalent(
 ):          # -> dict: p, low, high (90 % interval), verdict
     """Two one-sided t-tests on paired differences.
 
-    Raises ValueError when the margin isn't positive. Method: Schuirmann 1987, as in statsmodels.
+    Raises ValueError when the margin isn't positive, or a difference isn't finite. Method: Schuirmann 1987,
+    as in statsmodels.
     """
-    if margin <= 0: raise ValueError(f'an equivalence margin is positive, not {margin}')
+    if not 0 < margin < np.inf: raise ValueError(f'an equivalence margin is positive, not {margin}')
     diffs = np.asarray(diffs, float)
+    if not np.isfinite(diffs).all(): raise ValueError(f'a difference is {diffs[~np.isfinite(diffs)][0]}')
     mean, low, high = t_interval(diffs, 0.90)
     if len(diffs) < 2: return dict(p=np.nan, low=low, high=high, verdict='too few seeds')
     flat = diffs.std() == 0

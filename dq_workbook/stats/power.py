@@ -40,9 +40,11 @@ def mde(
 ):              # -> float, smallest detectable paired difference, in the metric's unit
     """Minimum detectable effect of a paired t-test between two arms of equal, independent spread.
 
-    The spread of the difference is sd times the square root of two. Raises ValueError when n < 2, or sd < 0.
+    The spread of the difference is sd times the square root of two. Raises ValueError when n is no whole
+    number from 2 on, sd < 0, or power isn't between alpha and 1.
     """
-    if n < 2: raise ValueError(f'a minimum detectable effect needs at least 2 seeds, not {n}')
+    if n < 2 or n % 1: raise ValueError(f'a minimum detectable effect needs at least 2 seeds, not {n}')
+    if not 0 < alpha < power < 1: raise ValueError(f'not 0 < alpha < power < 1: alpha {alpha}, power {power}')
     if not sd >= 0: raise ValueError(f'a standard deviation is 0 or more, not {sd}')
     return float(np.sqrt(2 / n) * sd * detectable_shift(int(n) - 1, alpha, power))
 
