@@ -22,7 +22,6 @@ from functools import cache
 from ..core.project import project_root, provenance
 from ..core.files import write_atomic, write_json
 from ..core.runs import finished_record, template_path
-from ..core.kernels import kernel_manager
 from ..core.crate import write_crate
 from ..core.store import fetch_run, push_run
 from .keys import changed_inputs, code_inputs
@@ -173,7 +172,8 @@ def execute_template(
     part, # Path of the notebook while it is executed
 ):        # -> None
     """Execute a run's notebook. Raises whatever its cells raise."""
-    import papermill
+    import papermill # this and the next take a second, which a plan needn't wait for
+    from dq_workbook.core.kernels import kernel_manager
     papermill.execute_notebook(
         open_template(run['template']), part, parameters={**run['parameters'], 'out': run['folder']},
         cwd=project_root(), kernel_name='python3', engine_name=sparing_engine(), progress_bar=False,
