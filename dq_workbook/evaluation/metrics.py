@@ -126,7 +126,7 @@ def scorable(
     """
     table = check_table(predictions, 'predictions')
     twice = table.duplicated(['dataset', 'model', 'arm', 'seed', 'id'])
-    for what, wrong in (('no seed', table.seed.isna()), ('two predictions of a seed', twice)):
-        if wrong.any(): raise ValueError(f'{what} for {table[wrong].id.iloc[0]!r}')
+    for what, wrong in (('no seed for', table.seed.isna()), ('two predictions of', twice)):
+        if wrong.any(): raise ValueError(f'{what} image {table[wrong].id.iloc[0]!r}')
     if len(table) and (table.label < 0).all(): raise ValueError('no predicted image has a label')
     return table[table.label >= 0]

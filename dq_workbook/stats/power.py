@@ -32,6 +32,7 @@ def detectable_shift(
     missing = lambda shift: (stats.norm.sf(bar - shift) + stats.norm.cdf(-bar - shift)).mean() - power
     return float(brentq(missing, 0, 2 + bar.max()))
 
+# %% ../../nbs/1_stats/02_power.ipynb #f565d040
 def mde(
     sd,         # standard deviation over seeds of one arm, in the metric's unit, >= 0
     n,          # number of paired seeds, >= 2
