@@ -2632,6 +2632,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'dq_workbook/stats/two_way.py'),
                                            'dq_workbook.stats.two_way.pigeonhole_bootstrap': ( '1_stats/two_way.html#pigeonhole_bootstrap',
                                                                                                'dq_workbook/stats/two_way.py'),
+                                           'dq_workbook.stats.two_way.refuse_rows': ( '1_stats/two_way.html#refuse_rows',
+                                                                                      'dq_workbook/stats/two_way.py'),
                                            'dq_workbook.stats.two_way.right_by_arm': ( '1_stats/two_way.html#right_by_arm',
                                                                                        'dq_workbook/stats/two_way.py'),
                                            'dq_workbook.stats.two_way.right_matrix': ( '1_stats/two_way.html#right_matrix',

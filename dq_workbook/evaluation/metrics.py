@@ -14,6 +14,7 @@ import pandas as pd
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from ..core.tables import check_table
+from ..stats.two_way import refuse_rows
 
 # %% ../../nbs/7_evaluation/00_metrics.ipynb #08d9355d
 def reliability_table(
@@ -125,8 +126,7 @@ def scorable(
     image has a label.
     """
     table = check_table(predictions, 'predictions')
-    twice = table.duplicated(['dataset', 'model', 'arm', 'seed', 'id'])
-    for what, wrong in (('no seed for', table.seed.isna()), ('two predictions of', twice)):
-        if wrong.any(): raise ValueError(f'{what} image {table[wrong].id.iloc[0]!r}')
+    refuse_rows(table[table.seed.isna()], 'a prediction without a seed')
+    refuse_rows(table[table.duplicated(['dataset', 'model', 'arm', 'seed', 'id'])], 'two predictions')
     if len(table) and (table.label < 0).all(): raise ValueError('no predicted image has a label')
     return table[table.label >= 0]
