@@ -154,6 +154,7 @@ def begin_worker(
 ):           # -> None
     """Make a process ready for runs."""
     follow_parent()
+    sys.modules.setdefault('rfc3987_syntax', None) # a grammar of addresses: 3 s for nothing here
     number = int(re.split('[-:]', multiprocessing.current_process().name)[-1]) # they are counted
     if shares: os.sched_setaffinity(0, shares[number % len(shares)])
     prepare_kernels(modules)

@@ -148,21 +148,22 @@ def run_queue(
     killed,   # Counter of folders
 ):            # -> generator of records, and of None now and then while none has ended
     """Execute runs until none is left, or a killed process has broken the pool."""
-    running, broken = {}, False
-    while running or queue and not broken:
+    running, broken, ended = {}, False, []
+    while running or ended or queue and not broken:
         try:
             while queue and len(running) < at_once and not broken:
                 running[pool.submit(execute_run, queue[0])] = queue[0]
                 queue.popleft()
         except BrokenExecutor: broken = True
+        yield from ended # while the next ones run
         done, _ = wait(running, timeout=5, return_when=FIRST_COMPLETED)
-        if not done: yield None
+        ended = [] if done or not running else [None]
         for future in done:
             broken |= isinstance(error_of(future), BrokenExecutor)
             record = ended_run(future, run := running.pop(future))
             killed[run['folder']] += was_killed(record)
             if was_killed(record) and killed[run['folder']] == 1: queue.append(run)
-            else: yield record
+            else: ended.append(record)
 
 # %% ../../nbs/9_app/09_sweep.ipynb #961797b8
 def run_all(

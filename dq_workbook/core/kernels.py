@@ -41,8 +41,8 @@ KERNEL_MODULES = [ # this room, what a kernel imports before its first cell, and
     'dq_workbook.core.kernels', 'ipykernel.kernelapp', 'ipykernel.ipkernel', 'ipykernel.debugger',
     'IPython.core.debugger', 'IPython.core.completerlib', 'IPython.core.magics.execution',
     'IPython.extensions.storemagic', 'matplotlib.backends.backend_pdf', 'matplotlib.pyplot',
-    'matplotlib_inline.backend_inline', 'sklearn.datasets', 'sqlite3', 'tabulate', # torch asks for it at its end
-    'tornado.platform.asyncio']
+    'matplotlib_inline.backend_inline', 'sklearn.datasets', 'sqlite3', 'tornado.platform.asyncio',
+    'tabulate'] # torch asks for it at its end
 
 def warm_up(
     modules, # names of what is imported once; those that are no modules are passed over
