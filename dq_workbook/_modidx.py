@@ -53,6 +53,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'dq_workbook/app/cost.py'),
                                       'dq_workbook.app.cost.prepare_experiment': ( '9_app/cost.html#prepare_experiment',
                                                                                    'dq_workbook/app/cost.py'),
+                                      'dq_workbook.app.cost.rate_fits': ('9_app/cost.html#rate_fits', 'dq_workbook/app/cost.py'),
                                       'dq_workbook.app.cost.tested_images': ('9_app/cost.html#tested_images', 'dq_workbook/app/cost.py')},
             'dq_workbook.app.croissant': { 'dq_workbook.app.croissant.column_field': ( '9_app/croissant.html#column_field',
                                                                                        'dq_workbook/app/croissant.py'),

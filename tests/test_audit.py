@@ -6,14 +6,13 @@ from pandas.testing import assert_frame_equal
 
 from dq_workbook.core.tables import FINDING_COLUMNS
 from dq_workbook.sets.dataset import replace_column
-from dq_workbook.sets.images import image_bytes
 from dq_workbook.sets.load import load
 from dq_workbook.faults.kinds import kind_names
 from dq_workbook.faults.plant import plant, plant_all
 from dq_workbook.audits import auditors, fastdup
 from dq_workbook.audits.auditors import AUDITORS, audit, resolve_auditor
 from dq_workbook.audits.detection import detection, detection_by_kind
-from dq_workbook.audits.fastdup import FastdupUnavailable, call_fastdup, fastdup_available, fastdup_python
+from dq_workbook.audits.fastdup import FastdupUnavailable, fastdup_available, fastdup_python
 from dq_workbook.repairs.groups import groups
 
 PLAN = dict(exact_duplicate=[0.05, 2], near_duplicate=[0.05, 1], leak=[0.1, 1], label_error=[0.1, 2],
@@ -157,23 +156,13 @@ def test_an_auditor_answers_on_odd_sets(tool, case):
     assert not found.flagged.all()
 
 
-def test_fastdup_twice_gives_the_same_neighbors(planted, tmp_path):
-    needs('fastdup')
-    (tmp_path/'images').mkdir()
-    for k, raw in enumerate(image_bytes(planted[0]['train'])):
-        (tmp_path/'images'/f'{k:05d}.png').write_bytes(raw)
-    for name in 'ab': call_fastdup(tmp_path/'images', tmp_path/name, 'Flat')
-    for file in ('similarity.csv', 'outliers.csv', 'atrain_features.dat'):
-        assert (tmp_path/'a'/file).read_bytes() == (tmp_path/'b'/file).read_bytes()
-
-
-def test_an_audit_with_fastdup_says_the_same_when_nothing_is_remembered(planted, tmp_path, monkeypatch):
+def test_an_audit_with_fastdup_says_the_same_when_nothing_is_remembered(small, tmp_path, monkeypatch):
     needs('fastdup')
     monkeypatch.setenv('DQ_FASTDUP_PYTHON', str(fastdup_python()))
     found = []
     for name in 'ab':
         home = tmp_path/name # a folder of its own for what fastdup gives
         monkeypatch.setattr(fastdup, 'project_root', lambda home=home: home)
-        found.append(audit(planted[0], 'fastdup', kinds=['near_duplicate', 'leak', 'outlier']))
+        found.append(audit(small, 'fastdup', kinds=['near_duplicate', 'leak', 'outlier']))
         assert list((home/'data'/'cache').glob('fastdup-*'))
     assert_frame_equal(*found, check_exact=True)

@@ -272,8 +272,8 @@ def test_an_experiment_is_a_grid_of_one_run_and_tells_its_cost_first(pets, monke
     assert grid['runs'] == [dict(run, model='probe')] and own['runs'] == [dict(run, model='test_byobnet')]
     told = capsys.readouterr()
     assert 'model: probe, a linear head' in told.err
-    assert re.search(r'cost: at most 15 fits\n', told.err) # five arms, three seeds
-    assert re.search(r'cost: at most 15 fits, about \d+ min for these', told.err)
+    fits = 'cost: at most 15 fits, and at most 21 before them that choose the learning rate' # 5 arms, 3 seeds
+    assert f'{fits}\n' in told.err and re.search(rf'{fits}, about \d+ min for these', told.err)
     assert 'Too few test images to tell: 4; you would need about 900' in told.err
     assert told.out == 'page of the audit: page\n' * 2
 

@@ -147,8 +147,8 @@ def test_a_whole_run_on_a_folder_of_trouble(bad_folder):
     """Defects are planted among the ones that are there, and the report is executed to its last cell."""
     study = f'test-{os.getpid()}'
     planted = dict(label_error=[0.1, 2], exact_duplicate=[0.1, 1], blurry=[0.1, 2])
-    run = dict(name='zoo', dataset=str(bad_folder), budget='smoke', seeds=2, recipes=['curated'],
-               corrupted=20, tool='open', plant=planted)
+    run = dict(name='zoo', dataset=str(bad_folder), model='probe', budget='smoke', seeds=2,
+               recipes=['curated'], corrupted=20, tool='open', plant=planted)
     try: assert sweep(dict(study=study, runs=[run])).status.tolist() == ['done']
     finally:
         shutil.rmtree(project_root()/'runs'/study, ignore_errors=True)

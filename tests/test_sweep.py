@@ -35,9 +35,8 @@ from dq_workbook.app.index import read_records, write_index
 from dq_workbook.app.sweep import plan_runs, sweep, was_killed
 
 ROOT = Path(__file__).parent.parent
-TINY = dict(dataset='digits', limit=200, tool='open', recipes=['curated'], budget='smoke', seeds=2,
-            peak_lr=6e-3,
-            corrupted=0)
+TINY = dict(dataset='digits', limit=200, tool='open', recipes=['curated'], model='probe', budget='smoke',
+            seeds=2, peak_lr=6e-3, corrupted=0)
 OFFERED = 'fastdup' if fastdup_available()[0] else 'open' # a process of its own where there is one
 TABLES = ('findings', 'scores', 'effects', 'predictions', 'ledger')
 

@@ -27,14 +27,15 @@ def refuse_rows(
 def right_matrix(
     predictions, # predictions of one dataset, model and arm
 ):               # -> DataFrame [seeds x ids], 1 where the prediction is right, else 0
-    """Which images each seed is right about.
+    """Which images each seed is right about; those without a label (-1) are left out.
 
-    Raises ValueError for an image that a seed predicts two times, not at all, or without a label.
+    Raises ValueError for an image that a seed predicts two times or not at all, and for a missing label.
     """
     arm = predictions.arm.iloc[0]
     refuse_rows(predictions[predictions.duplicated(['seed', 'id'])], 'two predictions')
     refuse_rows(predictions[predictions[['label', 'predicted']].isna().any(axis=1)], 'no label or prediction')
-    right = predictions.assign(right=(predictions.label == predictions.predicted).astype(float))
+    known = predictions[predictions.label >= 0]
+    right = known.assign(right=(known.label == known.predicted).astype(float))
     table = right.pivot(index='seed', columns='id', values='right')
     if table.isna().any(axis=None):
         seed, image = table.isna().stack().idxmax()
