@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter, deque
+from concurrent.futures import Future
 from datetime import datetime
 from pathlib import Path
 
@@ -188,6 +190,22 @@ def test_a_killed_process_costs_one_more_try_and_no_other_run(tmp_path, monkeypa
     assert {r['name'] for r in records if r['status'] == 'failed'} == {'always'}
     told = json.loads((tmp_path/'runs'/'s'/'always'/'run.json').read_text())
     assert told['status'] == 'failed' and 'was killed' in told['error']
+
+
+def test_the_next_run_begins_before_anybody_hears_of_the_last_one():
+    """What is done with a record, as the writing of the index, doesn't hold up the runs."""
+    begun = []
+
+    class Pool:
+        def submit(self, _, run):
+            begun.append(run['folder'])
+            future = Future()
+            future.set_result(dict(run, status='done'))
+            return future
+
+    records = sweep_room.run_queue(Pool(), deque(dict(folder=name) for name in 'ab'), 1, Counter())
+    assert next(records)['folder'] == 'a' and begun == ['a', 'b']
+    assert [record['folder'] for record in records] == ['b']
 
 
 def test_a_run_says_what_computed_it_and_a_crate_lists_its_files(first):

@@ -141,6 +141,7 @@ class PromptClient(AsyncKernelClient):
     """Jupyter's client; a kernel that was forked is there at once, so it needn't be given time."""
     iopub_channel_class = Type(PromptChannel)
 
+# %% ../../nbs/0_core/12_kernels.ipynb #1a0f61ba
 class WarmKernelManager(AsyncKernelManager):
     """Jupyter's manager of a kernel that is forked from the server of `warm_up`."""
     client_factory = Type(PromptClient)

@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 
 from ..core.registry import Registry, check_choice
-from ..core.tables import LEDGER_ACTIONS, TABLES, check_table, read_table
+from ..core.tables import TABLES, check_table, read_table
 from ..sets.dataset import (
     check_known, class_words, known_classes, labels_by_id, replace_rows, select_ids)
-from ..sets.checksums import check_checksums
+from ..sets.checksums import check_ledger_rows, check_checksums
 from ..sets.own_sets import as_repairable
 from ..faults.kinds import KINDS, kind_names
 from ..audits.findings import keep_one_copy
@@ -260,13 +260,12 @@ def apply(
 ):          # -> DatasetDict whose images are changed as the ledger says
     """Make the changes of a ledger to the training images; test images can only be left out.
 
-    Raises ValueError naming the first image that isn't there, or isn't the one that the ledger was made
-    for, and an unknown action or class.
+    Raises ValueError naming the first image that isn't there, isn't the one that the ledger was made for, or
+    has two changes, and an unknown action or class. Labels that aren't the ledger's `old` give a warning.
     """
     images = as_repairable(images)
     if isinstance(ledger, (str, Path)): ledger = released_ledger(images, ledger)
     ledger = check_table(ledger, 'ledger')
-    for action in ledger.action.unique(): check_choice(action, LEDGER_ACTIONS, 'action')
     train, index = images['train'], {name: k for k, name in enumerate(known_classes(images))}
     new = ledger[ledger.action == 'relabel'].set_index('id').new
     labels = {name: index[check_choice(word, index, 'class')] for name, word in new.items()}
@@ -274,6 +273,7 @@ def apply(
     ids = {split: set(images[split]['id'][:]) for split in ('train', 'test') if split in images}
     missing = (drops - set().union(*ids.values())) | (labels.keys() - ids['train'])
     if missing: raise ValueError(f'the ledger names {min(missing)!r}, which is no training image of this set')
+    check_ledger_rows(images, ledger)
     changed = dict(images, train=replace_rows(train, labels=labels) if labels else train)
     for split, there in ids.items():
         if drops & there: changed[split] = select_ids(changed[split], there - drops)
