@@ -21,7 +21,7 @@ from ..core.registry import Registry, check_choice
 from ..core.tables import TABLES, check_table, read_table
 from ..sets.dataset import (
     check_known, class_words, known_classes, labels_by_id, replace_rows, select_ids)
-from ..sets.checksums import check_ledger_rows, check_checksums
+from ..sets.checksums import check_checksums, check_ledger_rows
 from ..sets.own_sets import as_repairable
 from ..faults.kinds import KINDS, kind_names
 from ..audits.findings import keep_one_copy
