@@ -208,6 +208,26 @@ def test_the_next_run_begins_before_anybody_hears_of_the_last_one():
     assert [record['folder'] for record in records] == ['b']
 
 
+def test_a_file_gets_lines_and_no_bar(tmp_path, monkeypatch, capsys):
+    """Each says how many runs have ended, run and failed, and what those have come to that run."""
+    monkeypatch.setenv('DQ_HOME', str(tmp_path))
+    monkeypatch.setattr(sweep_room, 'draws_bars', lambda: False)
+    cells = [dict(cell_type='markdown', source='## Train', metadata={}),
+             dict(cell_type='code', source='', metadata=dict(papermill=dict(status='running')))]
+    folder = write_json(dict(cells=cells), tmp_path/'runs'/'s'/'a-1'/'.report.part.ipynb').parent
+    run = dict(name='a', study='s', template='selection', folder='runs/s/a-1')
+
+    def made(*_):
+        with run_room.only_here(folder): yield None
+        yield dict(run, status='done', minutes=1.0, headline=dict(text='+3 pp'))
+
+    monkeypatch.setattr(sweep_room, 'run_all', made)
+    assert len(sweep_room.run_planned([run], 1, None)) == 1
+    told = capsys.readouterr()
+    assert told.err == '0 of 1 runs have ended; 1 running, 0 failed, 0 fits; s/a-1: running, 0 fits, Train\n'
+    assert told.out == 's/a: done in 1.0 min. +3 pp\n'
+
+
 def test_a_run_says_what_computed_it_and_a_crate_lists_its_files(first):
     folder = ROOT/first.folder
     told = json.loads((folder/'report.ipynb').read_text())['metadata']['dq_workbook']

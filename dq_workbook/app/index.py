@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['INDEX_HEAD', 'INDEX_PAGE', 'FILTER_SCRIPT', 'SHOWN_SETTINGS', 'N_PICTURES', 'EFFECT_RANGE', 'read_records',
-           'headline_text', 'summary_line', 'is_running', 'status_lines', 'run_facts', 'effect_places', 'index_row',
-           'write_index']
+           'headline_text', 'summary_line', 'is_running', 'run_step', 'running_lines', 'status_lines', 'run_facts',
+           'effect_places', 'index_row', 'write_index']
 
 # %% ../../nbs/9_app/08_index.ipynb #c04d1fc8
 import fcntl
@@ -53,15 +53,35 @@ def is_running(
     except OSError: return False
     return False
 
+def run_step(
+    part, # Path of a notebook that is being executed; it is saved every few seconds
+):        # -> text: the heading above the last cell that has begun; empty where none has
+    """What a run has come to."""
+    try: cells = json.loads(part.read_text())['cells']
+    except (OSError, ValueError): return ''
+    heading = step = ''
+    for cell in cells:
+        lines = ''.join(cell['source']).splitlines()
+        if cell['cell_type'] == 'markdown': heading = next((s for s in lines if s.startswith('#')), heading)
+        elif cell['metadata'].get('papermill', {}).get('status') in ('running', 'completed'): step = heading
+    return step.strip('# ')
+
+def running_lines(
+    folders, # Paths of runs
+):           # -> list of text, a line for each run that is being made
+    """Which runs are being made, and what they have come to."""
+    said = [(folder, run_step(folder/'.report.part.ipynb')) for folder in folders if is_running(folder)]
+    fits = lambda folder: len(list(folder.glob('fits/*.predictions.parquet')))
+    return [f"{folder.parent.name}/{folder.name}: running, {fits(folder)} fits{f', {step}' if step else ''}"
+            for folder, step in said]
+
 def status_lines(
     study=None, # its name; None is every study, without a count
 ):              # -> list of text: failures, the newest, those that run, and a count
     """How runs ended, and which are being made."""
     records = [record for record in read_records() if study in (None, record['study'])]
     halves = (project_root()/'runs').glob(f"{study or '*'}/*/.report.part.ipynb")
-    running = [f'{path.parent.parent.name}/{path.parent.name}: running, '
-               f"{len(list(path.parent.glob('fits/*.predictions.parquet')))} fits"
-               for path in sorted(halves) if is_running(path.parent)]
+    running = running_lines(sorted(path.parent for path in halves))
     n_failed = sum(record['status'] == 'failed' for record in records)
     count = f'{len(records) - n_failed} done, {n_failed} failed, {len(running)} running'
     return [*map(summary_line, records), *running, *([count] if study else [])]
