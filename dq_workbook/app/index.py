@@ -75,6 +75,7 @@ def running_lines(
     return [f"{folder.parent.name}/{folder.name}: running, {fits(folder)} fits{f', {step}' if step else ''}"
             for folder, step in said]
 
+# %% ../../nbs/9_app/08_index.ipynb #072bcc8f
 def status_lines(
     study=None, # its name; None is every study, without a count
 ):              # -> list of text: failures, the newest, those that run, and a count
