@@ -66,6 +66,7 @@ def run_step(
         elif cell['metadata'].get('papermill', {}).get('status') in ('running', 'completed'): step = heading
     return step.strip('# ')
 
+# %% ../../nbs/9_app/08_index.ipynb #8bc1f478
 def running_lines(
     folders, # Paths of runs
 ):           # -> list of text, a line for each run that is being made
