@@ -172,6 +172,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'dq_workbook/app/index.py'),
                                        'dq_workbook.app.index.index_row': ('9_app/index.html#index_row', 'dq_workbook/app/index.py'),
                                        'dq_workbook.app.index.is_running': ('9_app/index.html#is_running', 'dq_workbook/app/index.py'),
+                                       'dq_workbook.app.index.kept_fits': ('9_app/index.html#kept_fits', 'dq_workbook/app/index.py'),
                                        'dq_workbook.app.index.read_records': ('9_app/index.html#read_records', 'dq_workbook/app/index.py'),
                                        'dq_workbook.app.index.run_facts': ('9_app/index.html#run_facts', 'dq_workbook/app/index.py'),
                                        'dq_workbook.app.index.run_step': ('9_app/index.html#run_step', 'dq_workbook/app/index.py'),

@@ -163,6 +163,9 @@ def test_an_audit_with_fastdup_says_the_same_when_nothing_is_remembered(small, t
     for name in 'ab':
         home = tmp_path/name # a folder of its own for what fastdup gives
         monkeypatch.setattr(fastdup, 'project_root', lambda home=home: home)
-        found.append(audit(small, 'fastdup', kinds=['near_duplicate', 'leak', 'outlier']))
+        found.append(audit(small, 'fastdup', kinds=['near_duplicate', 'leak', 'outlier'], out=home))
         assert list((home/'data'/'cache').glob('fastdup-*'))
     assert_frame_equal(*found, check_exact=True)
+    for file in ('similarity.csv', 'outliers.csv', 'atrain_features.dat'):
+        one, other = (tmp_path/name/'fastdup'/file for name in 'ab')
+        assert one.read_bytes() == other.read_bytes()

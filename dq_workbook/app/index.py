@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['INDEX_HEAD', 'INDEX_PAGE', 'FILTER_SCRIPT', 'SHOWN_SETTINGS', 'N_PICTURES', 'EFFECT_RANGE', 'read_records',
-           'headline_text', 'summary_line', 'is_running', 'run_step', 'running_lines', 'status_lines', 'run_facts',
-           'effect_places', 'index_row', 'write_index']
+           'headline_text', 'summary_line', 'is_running', 'run_step', 'kept_fits', 'running_lines', 'status_lines',
+           'run_facts', 'effect_places', 'index_row', 'write_index']
 
 # %% ../../nbs/9_app/08_index.ipynb #c04d1fc8
 import fcntl
@@ -67,14 +67,20 @@ def run_step(
     return step.strip('# ')
 
 # %% ../../nbs/9_app/08_index.ipynb #8bc1f478
+def kept_fits(
+    folder, # Path of a run
+):          # -> int
+    """How many fits of a run are done."""
+    return sum(1 for files in ('fits/*.predictions.parquet', 'cells/*.parquet') for _ in folder.glob(files))
+
 def running_lines(
-    folders, # Paths of runs
-):           # -> list of text, a line for each run that is being made
+    study=None, # its name; None is every study
+):              # -> list of text, a line for each run that is being made
     """Which runs are being made, and what they have come to."""
-    said = [(folder, run_step(folder/'.report.part.ipynb')) for folder in folders if is_running(folder)]
-    fits = lambda folder: len(list(folder.glob('fits/*.predictions.parquet')))
-    return [f"{folder.parent.name}/{folder.name}: running, {fits(folder)} fits{f', {step}' if step else ''}"
-            for folder, step in said]
+    halves = sorted((project_root()/'runs').glob(f"{study or '*'}/*/.report.part.ipynb"))
+    told = [(part.parent, run_step(part)) for part in halves if is_running(part.parent)]
+    return [f"{run.parent.name}/{run.name}: running, {kept_fits(run)} fits{f', {step}' if step else ''}"
+            for run, step in told]
 
 # %% ../../nbs/9_app/08_index.ipynb #072bcc8f
 def status_lines(
@@ -82,8 +88,7 @@ def status_lines(
 ):              # -> list of text: failures, the newest, those that run, and a count
     """How runs ended, and which are being made."""
     records = [record for record in read_records() if study in (None, record['study'])]
-    halves = (project_root()/'runs').glob(f"{study or '*'}/*/.report.part.ipynb")
-    running = running_lines(sorted(path.parent for path in halves))
+    running = running_lines(study)
     n_failed = sum(record['status'] == 'failed' for record in records)
     count = f'{len(records) - n_failed} done, {n_failed} failed, {len(running)} running'
     return [*map(summary_line, records), *running, *([count] if study else [])]

@@ -28,7 +28,7 @@ from .keys import run_inputs
 from .grid import absolute_paths, check_named, check_values, expand_grid, read_grid
 from .run import LAST_MODULE, execute_run
 from .engines import check_engine, make_executor
-from .index import headline_text, running_lines, summary_line, write_index
+from .index import headline_text, kept_fits, running_lines, summary_line, write_index
 
 # %% ../../nbs/9_app/09_sweep.ipynb #bc7f1310
 def place_run(
@@ -92,8 +92,7 @@ def count_fits(
     runs, # list of planned runs
 ):        # -> int
     """How many fits of some runs are done."""
-    kept = ('fits/*.predictions.parquet', 'cells/*.parquet')
-    return sum(1 for run in runs for files in kept for _ in (project_root()/run['folder']).glob(files))
+    return sum(kept_fits(project_root()/run['folder']) for run in runs)
 
 # %% ../../nbs/9_app/09_sweep.ipynb #6fb2c717
 def fits_text(
@@ -187,11 +186,11 @@ def draws_bars(): # -> bool
 
 def progress_text(
     records, # of the runs that have ended
-    todo,    # list of planned runs
+    study,   # name of the sweep's study
     fits,    # text from `fits_text`
 ):           # -> text
     """How many runs are being made and have failed, and what those have come to that are being made."""
-    running = running_lines([project_root()/run['folder'] for run in todo])
+    running = running_lines(study)
     failed = sum(record['status'] == 'failed' for record in records)
     return '; '.join([f'{len(running)} running, {failed} failed, {fits}', *running])
 
@@ -212,11 +211,11 @@ def run_planned(
             fits, now = count_fits(todo), time.monotonic()
             if fits == before: start = now # what comes before the first fit says nothing of the pace
             records += filter(None, [record])
-            text = progress_text(records, todo, fits_text(fits, before, total, now - start))
-            bar.set_postfix_str(text)
-            if not drawn and now - told > LINE_SECONDS:
-                told = now
-                print(f'{len(records)} of {len(todo)} runs have ended; {text}', file=sys.stderr, flush=True)
+            if drawn or now - told > LINE_SECONDS:
+                told, done = now, fits_text(fits, before, total, now - start)
+                text = progress_text(records, todo[0]['study'], done)
+                bar.set_postfix_str(text)
+                if not drawn: print(f'{len(records)} of {len(todo)} runs have ended; {text}', file=sys.stderr)
             if record is None: continue
             bar.update()
             bar.write(summary_line(record))

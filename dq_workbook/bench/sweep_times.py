@@ -23,6 +23,7 @@ from PIL import Image
 
 from ..core.files import write_json
 from ..core.runs import template_path
+from ..app.engines import core_shares
 from ..app.plan import COMMAND
 from ..app.sweep import check_runs, plan_runs
 from .sweep_kills import home_env
@@ -61,17 +62,17 @@ def way_command(
 def run_seconds(
     command, # list of text
     home,    # Path of a project
-    core,    # its number; None is all of them
+    cores,   # set of their numbers
 ):           # -> float, in seconds
     """The wall time of a whole command, from its start to its end."""
-    on, start = [] if core is None else ['taskset', '-c', str(core)], time.monotonic()
+    on, start = ['taskset', '-c', ','.join(map(str, cores))], time.monotonic()
     with (home/'told.txt').open('w') as log:
         subprocess.run([*on, *command], env=home_env(home), stdout=log, stderr=log, check=True)
     return round(time.monotonic() - start, 1)
 
 # %% ../../nbs/bench/10_sweep_times.ipynb #d1d04485
 def measure_ways(
-    ways, # keys of WAYS, which begin together; several have a core each
+    ways, # keys of WAYS, which begin together and share the cores
     grid, # dict
     home, # Path of a folder for their projects
 ):        # -> list of dicts: way, runs, cores, seconds, load (processes that wanted a core, mean of a minute)
@@ -80,11 +81,11 @@ def measure_ways(
     if file.exists(): return json.loads(file.read_text())
     homes = [home/way.replace(' ', '-') for way in ways]
     commands = [way_command(way, grid, place) for way, place in zip(ways, homes)]
-    cores = sorted(os.sched_getaffinity(0))[:len(ways)] if len(ways) > 1 else [None]
-    with ThreadPoolExecutor(len(ways)) as pool: seconds = list(pool.map(run_seconds, commands, homes, cores))
-    load, n = round(os.getloadavg()[0], 1), len(os.sched_getaffinity(0)) if len(ways) == 1 else 1
-    rows = [dict(way=way, runs=len(grid['runs']), cores=n, seconds=took, load=load)
-            for way, took in zip(ways, seconds)]
+    shares = core_shares(len(ways))
+    with ThreadPoolExecutor(len(ways)) as pool: seconds = list(pool.map(run_seconds, commands, homes, shares))
+    load = round(os.getloadavg()[0], 1)
+    rows = [dict(way=way, runs=len(grid['runs']), cores=len(share), seconds=took, load=load)
+            for way, share, took in zip(ways, shares, seconds)]
     write_json(rows, file)
     return rows
 

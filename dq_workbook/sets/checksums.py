@@ -57,10 +57,9 @@ def check_ledger_rows(
     said = ledger[['id', 'action', 'new']].drop_duplicates().id
     twice = said[said.duplicated()]
     if len(twice): raise ValueError(f'the ledger says two things of {twice.iloc[0]!r}')
-    names = known_classes(images)
-    labels = {id: word for split in images for id, k in labels_by_id(images, split).items()
-              for word in class_words([k], names)}
-    rows = ledger.assign(now=ledger.id.map(labels))
+    labels = {}
+    for split in images: labels |= labels_by_id(images, split)
+    rows = ledger.assign(now=class_words(map(labels.get, ledger.id), known_classes(images)))
     other = rows[rows.now.notna() & rows.old.notna() & rows.now.ne(rows.old) & rows.now.ne(rows.new)]
     if len(other):
         row = other.iloc[0]
