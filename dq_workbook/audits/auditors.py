@@ -59,7 +59,7 @@ def audit(
     out=None,    # folder where native outputs are kept
     dataset='',  # name for the table
 ):               # -> findings table: for kinds of single images a row an image, for pairs a row a candidate
-    """Look for defects in all splits; wrong labels only in `train`.
+    """Look for defects in all splits; wrong labels by what `train` teaches, and shortcuts in it alone.
 
     The table's attrs['near_duplicates'] tell how many pairs were flagged, and how many chance explains.
     Raises ValueError for an unknown tool or kind, and FastdupUnavailable, which says how to fix it.

@@ -106,20 +106,21 @@ def embedder_features(
         if number: moments += channel_moments(maps)
     return [model.bn2(model.conv_head(maps)).float().mean((2, 3)), *moments]
 
+EMBED_BATCH = 32 # images in one forward pass
+
 def embed_batch(
-    raws, # list of bytes of readable image files
+    raws, # list of bytes of readable image files, at most 32
 ):        # -> float16 array [n, 2816]
-    """Embeddings of a batch of images."""
+    """Embeddings of a batch; a smaller one is filled up, since some processors round it otherwise."""
     resize = lambda picture: picture.resize((INPUT_SIDE, INPUT_SIDE), Image.Resampling.BICUBIC)
-    pixels = np.stack([np.asarray(resize(decode_image(raw)), 'uint8') for raw in raws])
+    pixels = np.zeros((EMBED_BATCH, INPUT_SIDE, INPUT_SIDE, 3), 'uint8')
+    pixels[:len(raws)] = [np.asarray(resize(decode_image(raw)), 'uint8') for raw in raws]
     batch = torch.from_numpy(pixels).to(device()).permute(0, 3, 1, 2).float().div(127.5).sub(1)
     parts = embedder_features(batch.contiguous(memory_format=torch.channels_last))
     unit = [part / part.norm(dim=1, keepdim=True).clamp_min(1e-9) for part in parts]
-    return torch.cat(unit, 1).half().cpu().numpy()
+    return torch.cat(unit, 1)[:len(raws)].half().cpu().numpy()
 
 # %% ../../nbs/4_audits/01_embed.ipynb #9aed67a9
-EMBED_BATCH = 32  # images in one forward pass
-
 def write_embeddings(
     raws, # ImageBytes of readable images
     file, # Path, a .npy file to write

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FIT_PCA_ON', 'LEARN_FROM', 'LABEL_DIM', 'LABEL_FOLDS', 'INVERSE_PENALTY', 'MAX_ITERATIONS', 'N_VOTERS', 'DOUBT_BELOW',
-           'FEWEST_KEPT', 'LOG_POWERS', 'MODEL_WEIGHT', 'SUGGEST_ABOVE', 'COUNT_METHODS', 'label_features',
-           'out_of_fold_probs', 'knn_label_probs', 'confident_labels', 'temperature_scale', 'label_probs',
-           'suggest_labels', 'label_issues', 'label_findings']
+           'FEWEST_KEPT', 'LOG_POWERS', 'MODEL_WEIGHT', 'SUGGEST_ABOVE', 'COUNT_METHODS', 'fit_label_features',
+           'fit_linear', 'out_of_fold_probs', 'knn_label_probs', 'confident_labels', 'scale_logs', 'fit_log_power',
+           'mix_opinions', 'label_probs', 'suggest_labels', 'label_issues', 'judge_labels', 'label_findings']
 
 # %% ../../nbs/4_audits/08_labels.ipynb #8831b092
 import numpy as np
@@ -22,33 +22,46 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from .neighbors import BLOCK_ROWS, nearest_neighbors, thumb_vectors
+from .neighbors import (
+    BLOCK_ROWS, as_float32, build_index, query_neighbors, search_neighbors, thumb_vectors)
 
 # %% ../../nbs/4_audits/08_labels.ipynb #8a743a4d
 FIT_PCA_ON = 5_000  # images at most from which components are learnt
 LEARN_FROM = 50_000 # images at most from which models are learnt
 LABEL_DIM  = 256    # principal components
 
-def label_features(
+def fit_label_features(
     vectors, # array [n, d] of embeddings, perhaps mapped from a file
     thumbs,  # uint8 array [n, 32, 32, 3]
-    rows,    # int array [m], the images that are wanted
-    seed,    # of the part from which the components are learnt
-):           # -> float32 array [m, at most 256]
-    """The leading principal components of embedding and thumbnail side by side."""
+    rows,    # int array, the images from which the components are learnt
+    seed,    # of the part of them that is taken
+):           # -> function: int array [m], any rows -> float32 array [m, at most 256]
+    """Learn the leading principal components of embedding and thumbnail side by side."""
     both = lambda block: np.concatenate(
         [np.asarray(vectors[block], 'float32'), thumb_vectors(thumbs[block])], axis=1)
     sample = rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:FIT_PCA_ON])]
     dim = min(LABEL_DIM, len(sample) // 3) # three images a component at least
     pca = PCA(dim, svd_solver='randomized', iterated_power=2, random_state=seed)
     reduce = make_pipeline(StandardScaler(), pca).fit(both(sample)).transform
-    blocks = (rows[start:start + BLOCK_ROWS] for start in range(0, len(rows), BLOCK_ROWS))
-    return np.concatenate([reduce(both(block)).astype('float32') for block in blocks])
+    blocks = lambda rows: (rows[start:start + BLOCK_ROWS] for start in range(0, len(rows), BLOCK_ROWS))
+    return lambda rows: np.concatenate([reduce(both(block)).astype('float32') for block in blocks(rows)])
 
 # %% ../../nbs/4_audits/08_labels.ipynb #28b9a75f
 LABEL_FOLDS = 5        # of the cross-validation; fewer where a class has fewer images
 INVERSE_PENALTY = 0.01 # C of the logistic regression
 MAX_ITERATIONS = 200   # of its solver
+
+def fit_linear(
+    features, # float array [n, d]
+    labels,   # int array [n], 0..classes - 1
+    learnt,   # int array, the rows to learn from
+):            # -> function: float array [m, d] -> float array [m, classes], rows sum to one
+    """Logistic regression; a class that isn't among the learnt rows has probability 0."""
+    with threadpool_limits(1): # several threads take four times as long over steps as small as these
+        model = LogisticRegression(C=INVERSE_PENALTY, max_iter=MAX_ITERATIONS)
+        model = make_pipeline(StandardScaler(), model).fit(features[learnt], labels[learnt])
+    one_hot = np.eye(labels.max() + 1)[model.classes_]
+    return lambda others: model.predict_proba(others) @ one_hot
 
 def out_of_fold_probs(
     features,     # float array [n, d]
@@ -62,24 +75,24 @@ def out_of_fold_probs(
     pred_probs = np.zeros((len(labels), labels.max() + 1))
     for train, test in folds.split(features, labels):
         usable = train if trusted is None else train[trusted[train]]
-        learnt = random.permutation(usable)[:LEARN_FROM]
-        with threadpool_limits(1): # several threads take four times as long over steps as small as these
-            model = LogisticRegression(C=INVERSE_PENALTY, max_iter=MAX_ITERATIONS)
-            model = make_pipeline(StandardScaler(), model).fit(features[learnt], labels[learnt])
-        pred_probs[np.ix_(test, np.unique(labels[learnt]))] = model.predict_proba(features[test])
+        model = fit_linear(features, labels, random.permutation(usable)[:LEARN_FROM])
+        pred_probs[test] = model(features[test])
     return pred_probs
 
 # %% ../../nbs/4_audits/08_labels.ipynb #eb279f0d
 N_VOTERS = 30 # nearest images that vote; at most a tenth of all
 
 def knn_label_probs(
-    features, # float array [n, d]
-    labels,   # int array [n], 0..classes - 1
-):            # -> float array [n, classes], rows sum to one
-    """The share of the nearest other images that carries each label."""
-    evened = (features - features.mean(0)) / np.sqrt(features.std(0) + 1e-6)
-    unit = evened / np.linalg.norm(evened, axis=1, keepdims=True).clip(1e-9)
-    neighbors = nearest_neighbors(unit, max(1, min(N_VOTERS, len(labels) // 10)))
+    features,    # float array [n, d]
+    labels,      # int array [n], 0..classes - 1
+    others=None, # float array [m, d], the images that are asked about; None are those with the labels
+):               # -> float array [n or m, classes], rows sum to one
+    """The share of the nearest labelled images, itself left out, that carries each label."""
+    evened = lambda rows: (rows - features.mean(0)) / np.sqrt(features.std(0) + 1e-6)
+    unit = lambda rows: rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-9)
+    index, k = build_index(unit(evened(features)), as_float32), max(1, min(N_VOTERS, len(labels) // 10))
+    if others is None: neighbors = search_neighbors(index, unit(evened(features)), k)
+    else: neighbors = query_neighbors(index, unit(evened(others)), k)
     one_hot = np.eye(labels.max() + 1, dtype='float32')
     votes = sum(np.where(kth[:, None] >= 0, one_hot[labels[kth]], 0) for kth in neighbors.T)
     return votes / votes.sum(1, keepdims=True).clip(1e-9)
@@ -101,32 +114,51 @@ def confident_labels(
 # %% ../../nbs/4_audits/08_labels.ipynb #493e7c31
 LOG_POWERS = -2, 3 # bounds of the logarithm of the power, the inverse temperature
 
-def temperature_scale(
+def scale_logs(
+    pred_probs, # float array [n, classes], rows sum to one
+    log_power,  # logarithm of the power
+):              # -> float array [n, classes], logarithms of probabilities
+    """Probabilities raised to a power, so that rows sum to one again."""
+    return log_softmax(np.exp(log_power) * np.log(pred_probs + 1e-6), axis=1)
+
+def fit_log_power(
     pred_probs, # float array [n, classes], out-of-sample, rows sum to one
     labels,     # int array [n], 0..classes - 1
-):              # -> float array [n, classes], rows sum to one
-    """The probabilities at the temperature that fits the labels best.
+):              # -> float
+    """The logarithm of the power under which the labels are most likely.
 
     Source: Guo, Pleiss, Sun and Weinberger 2017, On Calibration of Modern Neural Networks.
     """
-    logs, rows = np.log(pred_probs + 1e-6), np.arange(len(pred_probs))
-    scaled = lambda log_power: log_softmax(np.exp(log_power) * logs, axis=1)
-    loss = lambda log_power: -scaled(log_power)[rows, labels].mean()
-    return np.exp(scaled(minimize_scalar(loss, bounds=LOG_POWERS, method='bounded').x))
+    loss = lambda log_power: -scale_logs(pred_probs, log_power)[np.arange(len(labels)), labels].mean()
+    return minimize_scalar(loss, bounds=LOG_POWERS, method='bounded').x
 
 # %% ../../nbs/4_audits/08_labels.ipynb #fedfdb66
 MODEL_WEIGHT = 2 # of the second linear model, next to one for the neighbours
+
+def mix_opinions(
+    by_model, # float array [n, classes], of the linear model
+    by_votes, # float array [n, classes], of the neighbours
+):            # -> float array [n, classes], rows sum to one
+    """Both opinions together."""
+    mixed = MODEL_WEIGHT * by_model + by_votes
+    return mixed / mixed.sum(1, keepdims=True)
 
 def label_probs(
     features, # float array [n, d]
     labels,   # int array [n], 0..classes - 1, every class at least twice
     seed,     # of the folds
-):            # -> float array [n, classes], rows sum to one
-    """Both opinions together, calibrated; the linear model learnt from confident labels."""
+):            # -> (float array [n, classes], rows sum to one; function: float array [m, d] -> the same)
+    """Both opinions, calibrated, of these images and of others; confident labels teach the linear model."""
     confident = confident_labels(out_of_fold_probs(features, labels, seed), labels)
     by_model = out_of_fold_probs(features, labels, seed, confident)
-    mixed = MODEL_WEIGHT * by_model + knn_label_probs(features, labels)
-    return temperature_scale(mixed / mixed.sum(1, keepdims=True), labels)
+    mixed = mix_opinions(by_model, knn_label_probs(features, labels))
+    log_power = fit_log_power(mixed, labels)
+    def of_others(others):
+        learnt = np.random.default_rng(seed).permutation(np.flatnonzero(confident))[:LEARN_FROM]
+        by_votes = knn_label_probs(features, labels, others)
+        mixed = mix_opinions(fit_linear(features, labels, learnt)(others), by_votes)
+        return np.exp(scale_logs(mixed, log_power))
+    return np.exp(scale_logs(mixed, log_power)), of_others
 
 # %% ../../nbs/4_audits/08_labels.ipynb #c4195001
 SUGGEST_ABOVE = 0.5 # probability from which a label is suggested
@@ -159,10 +191,25 @@ def label_issues(
     return issue, np.where(issue, score, score.clip(max=0.4999))
 
 # %% ../../nbs/4_audits/08_labels.ipynb #6e907fe3
+def judge_labels(
+    table,      # DataFrame id, label
+    pred_probs, # float array [n, classes], out-of-sample, rows sum to one
+    classes,    # int array [classes], the labels that the columns stand for; all of the table are among them
+):              # -> DataFrame id, kind, score, flagged, suggested, other_probability
+    """What is said of each label of a split."""
+    labels = np.searchsorted(classes, table.label)
+    issue, score = label_issues(pred_probs, labels)
+    other, probability = suggest_labels(pred_probs, labels)
+    suggested = np.where(probability >= SUGGEST_ABOVE, classes[other], np.nan)
+    return pd.DataFrame(dict(id=table.id, kind='label_error', score=score, flagged=issue, suggested=suggested,
+                             other_probability=probability))
+
+# %% ../../nbs/4_audits/08_labels.ipynb #4f0ecdbe
 def label_findings(
     table,    # `image_stats` of readable training images
-    features, # float array [n, d] from `label_features`
+    features, # float array [n, d] of them, from `fit_label_features`
     seed,     # of the folds
+    others=(), # list of the same pairs (table, features) of other splits, from which nothing is learnt
 ):            # -> DataFrame id, kind, score, flagged, suggested; empty for fewer than two classes
     """Labels that the pictures contradict; classes of one image and images without a label (-1) have none.
 
@@ -174,11 +221,13 @@ def label_findings(
     table, features = table[enough], features[enough]
     classes, labels = np.unique(table.label, return_inverse=True)
     if len(classes) < 2: return pd.DataFrame()
-    pred_probs = label_probs(features, labels, seed)
-    issue, score = label_issues(pred_probs, labels)
-    other, probability = suggest_labels(pred_probs, labels)
-    suggested = np.where(probability >= SUGGEST_ABOVE, classes[other], np.nan)
-    found = dict(id=table.id, kind='label_error', score=score, flagged=issue, suggested=suggested)
-    found = pd.DataFrame(found)
-    found.attrs['suggestions'] = dict(zip(table.id[issue], probability[issue].round(3).tolist()))
+    pred_probs, of_others = label_probs(features, labels, seed)
+    parts = [judge_labels(table, pred_probs, classes)]
+    for split, features in others:
+        known = split.label.isin(classes).to_numpy()
+        if known.any(): parts.append(judge_labels(split[known], of_others(features[known]), classes))
+    found = pd.concat(parts, ignore_index=True)
+    told = found[found.flagged]
+    found = found.drop(columns='other_probability')
+    found.attrs['suggestions'] = dict(zip(told.id, told.other_probability.round(3)))
     return found

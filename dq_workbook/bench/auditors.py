@@ -23,7 +23,7 @@ from ..sets.images import image_bytes
 from ..faults.plant import known_label_errors, plant
 from ..audits.image_stats import image_stats
 from ..audits.embed import embed
-from ..audits.labels import label_features, out_of_fold_probs
+from ..audits.labels import fit_label_features, out_of_fold_probs
 from ..audits.fastdup import FASTDUP_SEARCH, read_fastdup_features, read_fastdup_pairs, run_fastdup
 from ..audits.auditors import AUDITORS, audit
 from ..audits.judgements import false_alarm_rate
@@ -67,7 +67,8 @@ def cleanlab_defaults(
     """cleanlab at its defaults, on the open auditor's features and one logistic regression."""
     _, thumbs = image_stats({'train': split})
     labels = np.unique(split['label'][:], return_inverse=True)[1]
-    features = label_features(embed(image_bytes(split)), thumbs, np.arange(len(thumbs)), seed)
+    rows = np.arange(len(thumbs))
+    features = fit_label_features(embed(image_bytes(split)), thumbs, rows, seed)(rows)
     probs = out_of_fold_probs(features, labels, seed)
     return 1 - probs[np.arange(len(probs)), labels], find_label_issues(labels, probs, n_jobs=1)
 

@@ -77,7 +77,7 @@ def bench_recipes(
     given = dict(zip(noisy['train']['id'], noisy['train']['label']))
     wrong = {i for i, label in given.items() if label != right[i]}
     findings = audit(noisy, kinds=['label_error'], seed=seed)
-    flags = findings[findings.flagged]
+    flags = findings[findings.flagged & findings.id.isin(given)]
     curve, rows = measure_precision(noisy, findings, ['label_error'], seed), []
     for recipe in recipes:
         repaired, ledger = curate(noisy, findings, recipe, precision=curve)

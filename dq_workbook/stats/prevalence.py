@@ -30,7 +30,7 @@ def prevalence(
     splits = {name: set(split['id']) for name, split in images.items()}
     rows = []
     for kind, ids in flagged_ids(findings).items():
-        for split in splits if kind != 'label_error' else ('train',):
+        for split in splits if kind != 'shortcut' else ('train',):
             hits, n = len(ids & splits[split]), len(splits[split])
             rows.append((kind, split, hits, n, *wilson_interval(hits, n)))
     return pd.DataFrame(rows, columns=['kind', 'split', 'n_flagged', 'n_images', 'share', 'low', 'high'])
