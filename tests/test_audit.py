@@ -173,6 +173,12 @@ def test_an_auditor_answers_on_odd_sets(tool, case):
     assert not found.flagged.all()
 
 
+def test_a_set_without_images_is_told_in_a_line():
+    images = load('digits')
+    with pytest.raises(ValueError, match='^there is no image to audit$'):
+        audit(DatasetDict({name: rows.select([]) for name, rows in images.items()}))
+
+
 def test_an_audit_with_fastdup_says_the_same_when_nothing_is_remembered(small, tmp_path, monkeypatch):
     needs('fastdup')
     monkeypatch.setenv('DQ_FASTDUP_PYTHON', str(fastdup_python()))

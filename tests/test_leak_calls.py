@@ -95,6 +95,17 @@ def resplit_mistakes(digits):
             "1 groups can't be split into 2 parts": (digits, all_one)}
 
 
+def test_ids_that_are_no_text(digits):
+    numbered = digits['train'].remove_columns('id').add_column('id', range(8))
+    with pytest.raises(ValueError, match='ids of the corpus are int64, not text'):
+        dq.decontaminate(numbered, dict(mine=digits))
+    none = dq.audit(digits, kinds=['leak']).head(0)
+    for owners in (pd.Series(['a', 'b']), ['a', 'b']):
+        with pytest.raises(ValueError, match='a Series whose index are ids') as caught:
+            dq.groups(none, digits['train']['id'][:], by=owners)
+        assert '\n' not in str(caught.value)
+
+
 def test_groups_that_split_nothing(digits):
     for message, (images, groups) in resplit_mistakes(digits).items():
         with pytest.raises(ValueError, match=message): dq.resplit(images, groups, seed=0)

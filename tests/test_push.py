@@ -117,6 +117,16 @@ def test_another_copy_of_the_images_is_refused(release):
     with pytest.raises(ValueError, match='images differ from those'): dq.apply(spoilt, release)
 
 
+def test_a_card_without_a_name_and_a_ledger_of_two_minds_are_refused(release, tmp_path):
+    import dq_workbook as dq
+    from dq_workbook.core.tables import read_table
+    ledger = read_table(release/'ledger.parquet')
+    twice = ledger.loc[[0, 0]].assign(action=['drop', 'relabel'], new=[None, '1'])
+    for rows, card, word in ((ledger, {}, 'needs the name'), (twice, dict(name='digits'), 'says two things')):
+        with pytest.raises(ValueError, match=word): dq.build_release(None, rows, card, tmp_path/'refused')
+    assert not (tmp_path/'refused').exists()
+
+
 def test_a_release_opens_as_its_users_will_open_it_even_one_without_a_change(release, tmp_path):
     import dq_workbook as dq
     from dq_workbook.app.release_check import check_release

@@ -18,7 +18,7 @@ from .. import __version__
 from ..core.files import safe_name, write_json
 from ..core.project import git_commit, project_root
 from ..core.tables import check_table, write_table
-from ..sets.checksums import image_checksums
+from ..sets.checksums import check_changes, image_checksums
 from ..sets.load import load
 from ..sets.catalogue import card, cards
 from ..audits.auditors import audit
@@ -151,9 +151,12 @@ def build_release(
 ):                   # -> Path of the folder
     """Build a release for the Hub: Parquet, ledger, card, Croissant, checksums, citation.
 
-    Raises ValueError when the licence forbids copies of the images, FileExistsError when the folder is there.
+    Raises ValueError for a card without a name, for a ledger that says two things of an image, and when the
+    licence forbids copies of the images; FileExistsError when the folder is there.
     """
     ledger = check_table(ledger, 'ledger')
+    check_changes(ledger)
+    if not card.get('name'): raise ValueError("the card needs the name of the set: dict(name='mine', ...)")
     if images is not None and card.get('redistributable') is False:
         licence = f"the licence of {card['name']} ({card.get('licence')})"
         raise ValueError(f'{licence} forbids copies of its images: images=None releases the ledger alone')

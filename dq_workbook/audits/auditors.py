@@ -62,10 +62,12 @@ def audit(
     """Look for defects in all splits; wrong labels by what `train` teaches, and shortcuts in it alone.
 
     The table's attrs['near_duplicates'] tell how many pairs were flagged, and how many chance explains.
-    Raises ValueError for an unknown tool or kind, and FastdupUnavailable, which says how to fix it.
+    Raises ValueError for an unknown tool or kind and for a set without images, and FastdupUnavailable, which
+    says how to fix it.
     """
     images, wanted = as_images(images), [kinds] if isinstance(kinds, str) else kinds or kind_names()
     kinds = [check_choice(kind, kind_names(), 'kind of finding') for kind in wanted]
+    if not sum(map(len, images.values())): raise ValueError('there is no image to audit')
     tool = tool if tool in AUDITORS else resolve_auditor(tool)[0]
     if out: Path(out).mkdir(parents=True, exist_ok=True)
     try: found = AUDITORS[tool](images, kinds, seed, out)

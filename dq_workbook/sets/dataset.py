@@ -173,11 +173,14 @@ def check_rows(
     columns, # names of columns that it must have
     what,    # what the rows are, for the message
 ):           # -> rows, unchanged
-    """Refuse what isn't a Dataset with these columns: raises ValueError that names what is wrong."""
+    """Refuse what isn't a Dataset with these columns and text ids: raises ValueError in one line."""
     if not isinstance(rows, datasets.Dataset):
         raise ValueError(f'{what} is given as a DatasetDict or a Dataset, not as {type(rows).__name__}')
     missing = [column for column in columns if column not in rows.column_names]
     if missing: raise ValueError(f"{what} has no column `{missing[0]}`, only {', '.join(rows.column_names)}")
+    kind = getattr(rows.features.get('id'), 'dtype', 'string')
+    if 'string' not in kind:
+        raise ValueError(f"ids of {what} are {kind}, not text: cast_column('id', datasets.Value('string'))")
     return rows
 
 def split_rows(
