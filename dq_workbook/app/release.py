@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CLEANLAB_NAMES', 'cleanlab_issues', 'fastdup_similarity', 'write_issues', 'write_citation', 'write_sums', 'read_sums',
-           'fill_release', 'release_folder', 'build_release', 'facts_of', 'release_dataset']
+           'fill_release', 'release_folder', 'check_parts', 'build_release', 'facts_of', 'release_dataset']
 
 # %% ../../nbs/9_app/02_release.ipynb #a8f53a87
 import os
@@ -18,7 +18,7 @@ from .. import __version__
 from ..core.files import safe_name, write_json
 from ..core.project import git_commit, project_root
 from ..core.tables import check_table, write_table
-from ..sets.checksums import check_changes, image_checksums
+from ..sets.checksums import check_one_change, image_checksums
 from ..sets.load import load
 from ..sets.catalogue import card, cards
 from ..audits.auditors import audit
@@ -138,6 +138,19 @@ def release_folder(
     raise FileExistsError(f'{out} is there: --overwrite, or overwrite=True, replaces it')
 
 # %% ../../nbs/9_app/02_release.ipynb #0912d472
+def check_parts(
+    images, # DatasetDict of curated images, or None
+    ledger, # ledger table
+    card,   # dict
+):          # -> None
+    """Raise ValueError for what no release can be made of."""
+    check_one_change(ledger)
+    if not card.get('name'): raise ValueError("the card needs the name of the set: dict(name='mine', ...)")
+    if images is not None and card.get('redistributable') is False:
+        licence = f"the licence of {card['name']} ({card.get('licence')})"
+        raise ValueError(f'{licence} forbids copies of its images: images=None releases the ledger alone')
+
+# %% ../../nbs/9_app/02_release.ipynb #aab46b5d
 def build_release(
     images,          # DatasetDict of curated images; None releases the ledger alone
     ledger,          # ledger table
@@ -151,15 +164,11 @@ def build_release(
 ):                   # -> Path of the folder
     """Build a release for the Hub: Parquet, ledger, card, Croissant, checksums, citation.
 
-    Raises ValueError for a card without a name, for a ledger that says two things of an image, and when the
-    licence forbids copies of the images; FileExistsError when the folder is there.
+    Raises ValueError for a card without a name, a ledger that says two things of an image, and a licence
+    that forbids copies; FileExistsError when the folder is there.
     """
     ledger = check_table(ledger, 'ledger')
-    check_changes(ledger)
-    if not card.get('name'): raise ValueError("the card needs the name of the set: dict(name='mine', ...)")
-    if images is not None and card.get('redistributable') is False:
-        licence = f"the licence of {card['name']} ({card.get('licence')})"
-        raise ValueError(f'{licence} forbids copies of its images: images=None releases the ledger alone')
+    check_parts(images, ledger, card)
     out = release_folder(out, card['name'], overwrite)
     part = out.with_name(f'.{out.name}.{os.getpid()}.part')
     try:

@@ -63,6 +63,7 @@ def fit_linear(
     one_hot = np.eye(labels.max() + 1)[model.classes_]
     return lambda others: model.predict_proba(others) @ one_hot
 
+# %% ../../nbs/4_audits/08_labels.ipynb #6e9dbe99
 def out_of_fold_probs(
     features,     # float array [n, d]
     labels,       # int array [n], 0..classes - 1, every class at least twice
@@ -216,8 +217,7 @@ def label_findings(
     `suggested` is a label, NaN where the picture is ambiguous. attrs['suggestions'] is a dict: id of a
     flagged image -> probability of its most probable other label.
     """
-    table, labels = table.reset_index(drop=True), np.unique(table.label, return_inverse=True)[1]
-    enough = ((np.bincount(labels)[labels] >= 2) & (table.label >= 0)).to_numpy()
+    enough = ((table.label >= 0) & table.label.duplicated(keep=False)).to_numpy()
     table, features = table[enough], features[enough]
     classes, labels = np.unique(table.label, return_inverse=True)
     if len(classes) < 2: return pd.DataFrame()

@@ -55,6 +55,7 @@ def pair_groups(
     pairs = pairs.sort_values(['flagged', 'score', 'id', 'other'], ascending=[False, False, True, True])
     return pd.Series(cluster_pairs(paired, pairs), pd.Index(paired, dtype=object), dtype=int)
 
+# %% ../../nbs/5_repairs/02_groups.ipynb #0d9ba456
 def check_owners(
     owners, # what `groups` was given as `by`, a list
 ):          # -> None
