@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter, deque
 from concurrent.futures import Future
 from datetime import datetime
@@ -16,6 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 from nbclient.exceptions import DeadKernelError
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from papermill.engines import NotebookExecutionManager
 from papermill.translators import PythonTranslator
 from PIL import Image
 
@@ -33,13 +36,14 @@ from dq_workbook.app import keys, run as run_room, sweep as sweep_room
 from dq_workbook.app.cli import main
 from dq_workbook.app.run import describe_error, execute_run
 from dq_workbook.app.plan import COMMAND, plan
-from dq_workbook.app.index import read_records, write_index
+from dq_workbook.app.index import read_records, run_step, write_index
 from dq_workbook.app.sweep import plan_runs, sweep, was_killed
 
 ROOT = Path(__file__).parent.parent
 TINY = dict(dataset='digits', limit=200, tool='open', recipes=['curated'], model='probe', budget='smoke',
             seeds=2, peak_lr=6e-3, corrupted=0)
 OFFERED = 'fastdup' if fastdup_available()[0] else 'open' # a process of its own where there is one
+PYTHON = dict(language_info=dict(name='python'))
 TABLES = ('findings', 'scores', 'effects', 'predictions', 'ledger')
 
 
@@ -362,6 +366,23 @@ def test_a_killed_sweep_leaves_no_finished_record(tmp_path, monkeypatch):
     (tmp_path/'half').mkdir()
     (tmp_path/'half'/'.report.part.ipynb').write_text('{')
     assert finished_record(tmp_path/'whole') and finished_record(tmp_path/'half') is None
+
+
+def test_a_cell_that_is_silent_for_long_is_told_and_a_full_disk_stops_no_saving(tmp_path, monkeypatch):
+    part, seen = tmp_path/'part.ipynb', tmp_path/'seen.ipynb'
+    look = f'import shutil, time; time.sleep(3); shutil.copy({str(part)!r}, {str(seen)!r})'
+    cells = [new_markdown_cell('## One'), new_code_cell('1'),
+             new_markdown_cell('## Two'), new_code_cell(look)]
+    monkeypatch.setattr(run_room, 'open_template', lambda _: new_notebook(cells=cells, metadata=PYTHON))
+    monkeypatch.setattr(run_room, 'SAVED_EVERY', 0.3)
+    save, refused = NotebookExecutionManager.save, []
+    def refuse_once(self, **options):
+        if threading.current_thread() is threading.main_thread() or refused: return save(self, **options)
+        refused.append(1)
+        raise OSError('No space left on device')
+    monkeypatch.setattr(NotebookExecutionManager, 'save', refuse_once)
+    run_room.execute_template(dict(template='claims', parameters={}, folder='runs/s/a'), part)
+    assert refused and run_step(seen) == 'Two'
 
 
 def test_a_run_without_a_page_is_done_and_says_so(tmp_path, monkeypatch):

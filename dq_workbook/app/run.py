@@ -18,6 +18,7 @@ import time
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import cache
+from threading import Event, Thread
 
 from ..core.project import project_root, provenance
 from ..core.files import write_atomic, write_json
@@ -158,11 +159,20 @@ def sparing_engine(): # -> name of an engine of papermill
     class SparingEngine(NBClientEngine):
         @classmethod
         def execute_managed_notebook(cls, nb_man, kernel_name, **options):
-            def save_sometimes(**_):
-                if (nb_man.now() - nb_man.last_save_time).total_seconds() >= SAVED_EVERY: save()
-            save, nb_man.save = nb_man.save, save_sometimes
+            save, new, ended = nb_man.save, Event(), Event()
+            def save_often():
+                while not ended.wait(SAVED_EVERY):
+                    if not new.is_set(): continue
+                    new.clear()
+                    try: save()
+                    except (RuntimeError, OSError): new.set() # changed meanwhile, or a full disk: once more
+            nb_man.save, saver = lambda **_: new.set(), Thread(target=save_often)
+            saver.start()
             try: super().execute_managed_notebook(nb_man, kernel_name, **options)
-            finally: nb_man.save = save # the end is always written
+            finally:
+                ended.set()
+                saver.join()
+                nb_man.save = save # the end is always written
     papermill_engines.register('sparing', SparingEngine)
     return 'sparing'
 
