@@ -1629,6 +1629,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'dq_workbook/repairs/groups.py'),
                                             'dq_workbook.repairs.groups.leaks': ( '5_repairs/groups.html#leaks',
                                                                                   'dq_workbook/repairs/groups.py'),
+                                            'dq_workbook.repairs.groups.leaks_into_test': ( '5_repairs/groups.html#leaks_into_test',
+                                                                                            'dq_workbook/repairs/groups.py'),
                                             'dq_workbook.repairs.groups.most_agree': ( '5_repairs/groups.html#most_agree',
                                                                                        'dq_workbook/repairs/groups.py'),
                                             'dq_workbook.repairs.groups.pair_groups': ( '5_repairs/groups.html#pair_groups',

@@ -13,7 +13,7 @@ from dq_workbook.audits import auditors, fastdup
 from dq_workbook.audits.auditors import AUDITORS, audit, resolve_auditor
 from dq_workbook.audits.detection import detection, detection_by_kind
 from dq_workbook.audits.fastdup import FastdupUnavailable, fastdup_available, fastdup_python
-from dq_workbook.repairs.groups import groups
+from dq_workbook.repairs.groups import groups, leaked_test_ids
 from dq_workbook.repairs.recipes import make_ledger
 
 PLAN = dict(exact_duplicate=[0.05, 2], near_duplicate=[0.05, 1], leak=[0.1, 1], label_error=[0.1, 2],
@@ -171,6 +171,20 @@ def test_an_auditor_answers_on_odd_sets(tool, case):
     assert list(found.columns) == FINDING_COLUMNS and set(found.kind) <= set(kind_names())
     assert set(found.id) == {*train['id'], *test['id']} and found.score.between(0, 1).all()
     assert not found.flagged.all()
+
+
+def test_leaks_are_found_between_any_splits_in_any_order():
+    images, truth = plant(load('digits', limit=600), 'leak', 0.1, seed=0)
+    train, test = images['train'], images['test']
+    half = len(train) // 2
+    parts = dict(test=test, validation=train.select(range(half, len(train))), train=train.select(range(half)))
+    whole, cut = (audit(DatasetDict(splits), kinds=['leak']) for splits in (images, parts))
+    flags = whole[whole.flagged]
+    assert truth.id.isin(flags.id).mean() > 0.9
+    found = {*zip(cut.id[cut.flagged], cut.other[cut.flagged])}
+    assert {*zip(flags.id, flags.other)} <= found and {*cut.id}.isdisjoint(test['id'])
+    of_validation = truth.other[truth.id.isin(parts['validation']['id'][:])]
+    assert len(of_validation) and leaked_test_ids(cut, parts).isdisjoint(of_validation)
 
 
 def test_a_set_without_images_is_told_in_a_line():

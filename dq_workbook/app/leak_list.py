@@ -14,6 +14,7 @@ from ..sets.load import load
 from ..sets.own_sets import as_images, label_words
 from ..audits.auditors import audit
 from ..audits.judgements import read_judgements
+from ..repairs.groups import leaks_into_test
 from ..repairs.picture_hash import hash_images
 from .release import build_release, facts_of, release_folder
 
@@ -32,7 +33,7 @@ def leak_pairs(
     judgements, # DataFrame from `read_judgements`
 ):              # -> DataFrame, strongest first: train, test, definition, score, labels, verdict, judge, date
     """Each flagged pair with its definition, the two labels, and what was said of it."""
-    flagged = findings[findings.kind.eq('leak') & findings.flagged.astype(bool)]
+    flagged = leaks_into_test(findings, images)
     pairs = pd.DataFrame({new: flagged[old] for new, old in PAIR_COLUMNS.items()})
     names = label_names(images)
     pairs = pairs.assign(train_label=pairs.train.map(names), test_label=pairs.test.map(names))
@@ -108,5 +109,5 @@ def release_leaks(
     pairs = leak_pairs(images, findings, judgements)
     tables = dict(pairs=(pairs, ABOUT_PAIRS + describe_judged(pairs)),
                   fingerprints=(leak_fingerprints(images, pairs), ABOUT_HASHES))
-    flagged = findings[findings.kind.eq('leak') & findings.flagged.astype(bool)]
+    flagged = leaks_into_test(findings, images)
     return build_release(None, leak_ledger(pairs), named, out, overwrite, None, flagged, tables=tables)

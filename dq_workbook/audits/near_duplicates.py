@@ -18,9 +18,9 @@ import pandas as pd
 
 from ..stats.persistence import GROUP_GAP, join_rows, judge_gaps, log_closeness, pair_gaps
 from ..stats.scores import to_score
-from .neighbors import (
-    MIN_TURNED, as_float32, build_index, exact_pairs,
-    mirrored_thumb_vectors, query_neighbors, row_dots, thumb_vectors)
+from dq_workbook.audits.neighbors import (
+    MIN_TURNED, as_float32, build_index, exact_pairs, mirrored_thumb_vectors, query_neighbors, row_dots,
+    thumb_vectors)
 from .image_stats import flat_pictures, plain_share
 from .matching import COPY_AGREEMENT, MIN_FIRST_MATCH, agreement, match_crops, match_pairs
 
@@ -38,14 +38,14 @@ def pair_findings(
     one, two = (columns.iloc[rows].reset_index(drop=True) for rows in pairs.T)
     within, equal = (one.split == two.split).to_numpy(), (one.sha == two.sha).to_numpy()
     kind = np.select([~within, equal, copies], ['leak', 'exact_duplicate', 'near_duplicate'], 'same_scene')
-    second = (within & (two.area <= one.area)).to_numpy() # of two in one split the larger stays, or the first
+    order = [side.split.map(dict(train=0, test=2)).fillna(1) for side in (one, two)] # others lie between
+    second = np.where(within, two.area <= one.area, order[0] > order[1]) # the larger stays, or the first
     found = pd.DataFrame(dict(id=np.where(second, two.id, one.id), other=np.where(second, one.id, two.id),
                               score=scores, flagged=flagged, kind=kind,
                               relation=np.where(copies | equal, 'copy', 'same_scene')))
-    in_train = (one.split == 'train').to_numpy()
-    conflict = (found.relation == 'copy') & within & in_train & (one.label != two.label) & (one.label >= 0)
-    conflicts = found[conflict].assign(kind='label_conflict')
-    return pd.concat([found[within | in_train], conflicts], ignore_index=True)
+    taught = (found.relation == 'copy') & within & (one.split == 'train') & (one.label >= 0)
+    conflicts = found[taught & (one.label != two.label)].assign(kind='label_conflict')
+    return pd.concat([found, conflicts], ignore_index=True)
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #f722011a
 COMPARE_ALL_UP_TO = 20_000 # candidates up to which all are compared

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['most_agree', 'cluster_pairs', 'pair_groups', 'check_owners', 'groups', 'column_groups', 'leaks', 'leak_rates',
-           'leaked_test_ids']
+           'leaks_into_test', 'leaked_test_ids']
 
 # %% ../../nbs/5_repairs/02_groups.ipynb #7f89a91a
 import numpy as np
@@ -136,9 +136,18 @@ def leak_rates(
     return pd.DataFrame(rows, columns=columns)
 
 # %% ../../nbs/5_repairs/02_groups.ipynb #89fa2758
-def leaked_test_ids(
+def leaks_into_test(
     findings, # findings or truth table: id the training image, other the test image that it repeats
+    images,   # DatasetDict with `train` and `test`
+):            # -> its leaks between these two splits, those that are flagged where it has flags
+    """The leaks by which a model has met test images."""
+    rows = findings[findings.kind == 'leak']
+    if 'flagged' in rows: rows = rows[rows.flagged.astype(bool)]
+    return rows[rows.id.isin(images['train']['id'][:]) & rows.other.isin(images['test']['id'][:])]
+
+def leaked_test_ids(
+    findings, # findings or truth table
+    images,   # DatasetDict with `train` and `test`
 ):            # -> set of ids of test images
     """The test images that stand in training, too."""
-    rows = findings[findings.kind == 'leak']
-    return set(rows.other[rows.flagged.astype(bool)] if 'flagged' in rows else rows.other)
+    return set(leaks_into_test(findings, images).other)
