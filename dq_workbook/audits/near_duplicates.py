@@ -18,9 +18,9 @@ import pandas as pd
 
 from ..stats.persistence import GROUP_GAP, join_rows, judge_gaps, log_closeness, pair_gaps
 from ..stats.scores import to_score
-from dq_workbook.audits.neighbors import (
-    MIN_TURNED, as_float32, build_index, exact_pairs, mirrored_thumb_vectors, query_neighbors, row_dots,
-    thumb_vectors)
+from .neighbors import (
+    MIN_TURNED, as_float32, build_index, exact_pairs,
+    mirrored_thumb_vectors, query_neighbors, row_dots, thumb_vectors)
 from .image_stats import flat_pictures, plain_share
 from .matching import COPY_AGREEMENT, MIN_FIRST_MATCH, agreement, match_crops, match_pairs
 
