@@ -371,6 +371,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'dq_workbook/audits/auditors.py'),
                                              'dq_workbook.audits.auditors.audit_open': ( '4_audits/auditors.html#audit_open',
                                                                                          'dq_workbook/audits/auditors.py'),
+                                             'dq_workbook.audits.auditors.check_splits': ( '4_audits/auditors.html#check_splits',
+                                                                                           'dq_workbook/audits/auditors.py'),
                                              'dq_workbook.audits.auditors.resolve_auditor': ( '4_audits/auditors.html#resolve_auditor',
                                                                                               'dq_workbook/audits/auditors.py')},
             'dq_workbook.audits.detection': { 'dq_workbook.audits.detection.altered_detection': ( '4_audits/detection.html#altered_detection',

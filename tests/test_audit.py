@@ -187,8 +187,10 @@ def test_leaks_are_found_between_any_splits_in_any_order():
     assert len(of_validation) and leaked_test_ids(cut, parts).isdisjoint(of_validation)
 
 
-def test_a_set_without_images_is_told_in_a_line():
+def test_a_set_without_training_images_or_any_images_is_told_in_a_line(caplog):
     images = load('digits')
+    found = audit(DatasetDict(learning=images['test'].select(range(9))), kinds=['label_error', 'dark'])
+    assert set(found.kind) == {'dark'} and 'no split is called train' in caplog.messages[0]
     with pytest.raises(ValueError, match='^there is no image to audit$'):
         audit(DatasetDict({name: rows.select([]) for name, rows in images.items()}))
 
