@@ -89,11 +89,13 @@ def knn_label_probs(
     others=None, # float array [m, d], the images that are asked about; None are those with the labels
 ):               # -> float array [n or m, classes], rows sum to one
     """The share of the nearest labelled images, itself left out, that carries each label."""
-    evened = lambda rows: (rows - features.mean(0)) / np.sqrt(features.std(0) + 1e-6)
+    center, width = features.mean(0), np.sqrt(features.std(0) + 1e-6)
+    even = lambda rows: (rows - center) / width
     unit = lambda rows: rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-9)
-    index, k = build_index(unit(evened(features)), as_float32), max(1, min(N_VOTERS, len(labels) // 10))
-    if others is None: neighbors = search_neighbors(index, unit(evened(features)), k)
-    else: neighbors = query_neighbors(index, unit(evened(others)), k)
+    known, k = unit(even(features)), max(1, min(N_VOTERS, len(labels) // 10))
+    index = build_index(known, as_float32)
+    if others is None: neighbors = search_neighbors(index, known, k)
+    else: neighbors = query_neighbors(index, unit(even(others)), k)
     one_hot = np.eye(labels.max() + 1, dtype='float32')
     votes = sum(np.where(kth[:, None] >= 0, one_hot[labels[kth]], 0) for kth in neighbors.T)
     return votes / votes.sum(1, keepdims=True).clip(1e-9)
