@@ -8,8 +8,10 @@ __all__ = ['PALETTE', 'GREY', 'BAND', 'STYLE', 'MARKERS', 'NO_METADATA', 'FIGURE
 
 # %% ../../nbs/8_reports/00_style.ipynb #4d68e27b
 import math
+from functools import partial
 from pathlib import Path
 
+from IPython.display import Image, display
 from matplotlib import pyplot as plt, rc_context
 
 from ..core.registry import Registry
@@ -90,6 +92,9 @@ def save_figure(
     for form, metadata in NO_METADATA.items():
         def write(part): figure.savefig(part, format=form, dpi=150, metadata=metadata)
         write_atomic(picture_path(path, form), write)
+    width, height = map(int, figure.get_size_inches() * figure.dpi)
+    picture = Image(picture_path(path, 'png').read_bytes(), width=width, height=height)
+    figure._ipython_display_ = partial(display, picture) # goes before IPython's own drawing
     return figure
 
 # %% ../../nbs/8_reports/00_style.ipynb #81ee641b
