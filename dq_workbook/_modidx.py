@@ -310,6 +310,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'dq_workbook.app.sweep.ended_run': ('9_app/sweep.html#ended_run', 'dq_workbook/app/sweep.py'),
                                        'dq_workbook.app.sweep.error_of': ('9_app/sweep.html#error_of', 'dq_workbook/app/sweep.py'),
                                        'dq_workbook.app.sweep.fits_text': ('9_app/sweep.html#fits_text', 'dq_workbook/app/sweep.py'),
+                                       'dq_workbook.app.sweep.is_summary': ('9_app/sweep.html#is_summary', 'dq_workbook/app/sweep.py'),
                                        'dq_workbook.app.sweep.place_run': ('9_app/sweep.html#place_run', 'dq_workbook/app/sweep.py'),
                                        'dq_workbook.app.sweep.plan_runs': ('9_app/sweep.html#plan_runs', 'dq_workbook/app/sweep.py'),
                                        'dq_workbook.app.sweep.planned_fits': ('9_app/sweep.html#planned_fits', 'dq_workbook/app/sweep.py'),

@@ -187,10 +187,12 @@ def test_a_killed_process_costs_one_more_try_and_no_other_run(tmp_path, monkeypa
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv('DQ_HOME', str(tmp_path))
     monkeypatch.setattr(sweep_room, 'execute_run', importlib.import_module('victim').execute_run)
-    todo = [dict(name=name, template='selection', folder=f'runs/s/{name}', mark=str(tmp_path/name))
-            for name in ('fine', 'once', 'always', 'later')]
+    sources = dict(summary=dict(sources=['runs/s/fine']))
+    todo = [dict(name=name, template='selection', folder=f'runs/s/{name}', mark=str(tmp_path/name),
+                 parameters=sources.get(name, {})) for name in ('summary', 'fine', 'once', 'always', 'later')]
     records = [record for record in sweep_room.run_all(todo, 1, None) if record]
-    assert sorted(r['name'] for r in records) == ['always', 'fine', 'later', 'once']
+    assert sorted(r['name'] for r in records[:-1]) == ['always', 'fine', 'later', 'once']
+    assert records[-1]['name'] == 'summary', 'it waits for the others, also for those that are tried twice'
     assert {r['name'] for r in records if r['status'] == 'failed'} == {'always'}
     told = json.loads((tmp_path/'runs'/'s'/'always'/'run.json').read_text())
     assert told['status'] == 'failed' and 'was killed' in told['error']
@@ -219,7 +221,7 @@ def test_a_file_gets_lines_and_no_bar(tmp_path, monkeypatch, capsys):
     cells = [dict(cell_type='markdown', source='## Train', metadata={}),
              dict(cell_type='code', source='', metadata=dict(papermill=dict(status='running')))]
     folder = write_json(dict(cells=cells), tmp_path/'runs'/'s'/'a-1'/'.report.part.ipynb').parent
-    run = dict(name='a', study='s', template='selection', folder='runs/s/a-1')
+    run = dict(name='a', study='s', template='selection', folder='runs/s/a-1', parameters={})
 
     def made(*_):
         with run_room.only_here(folder): yield None
