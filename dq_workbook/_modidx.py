@@ -1834,6 +1834,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'dq_workbook/reports/claims.py')},
             'dq_workbook.reports.collect': { 'dq_workbook.reports.collect.collect': ( '8_reports/collect.html#collect',
                                                                                       'dq_workbook/reports/collect.py'),
+                                             'dq_workbook.reports.collect.collect_across': ( '8_reports/collect.html#collect_across',
+                                                                                             'dq_workbook/reports/collect.py'),
                                              'dq_workbook.reports.collect.collect_table': ( '8_reports/collect.html#collect_table',
                                                                                             'dq_workbook/reports/collect.py'),
                                              'dq_workbook.reports.collect.collect_tables': ( '8_reports/collect.html#collect_tables',

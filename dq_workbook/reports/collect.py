@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GIVEN', 'FROM_HEADLINE', 'COLUMNS', 'IN_POINTS', 'RESULT_TABLES', 'newest_runs', 'main_effects', 'origin', 'run_rows',
-           'with_earlier', 'collect', 'collect_table', 'collect_tables']
+           'with_earlier', 'collect', 'collect_table', 'collect_tables', 'collect_across']
 
 # %% ../../nbs/8_reports/22_collect.ipynb #c011ec02
 import csv
@@ -16,6 +16,7 @@ import pandas as pd
 
 from ..core.files import write_atomic
 from ..core.project import project_root
+from ..stats.many_sets import many_sets
 
 # %% ../../nbs/8_reports/22_collect.ipynb #9dd4197c
 GIVEN = ('dataset', 'labels', 'limit', 'model', 'budget')      # parameters of a run
@@ -147,3 +148,27 @@ def collect_tables(
         there = [name for name in names if (folder/'tables'/f'{name}.parquet').exists()]
         found |= {(record['template'], name) for name in there}
     return [collect_table(study, *one, root) for one in sorted(found)]
+
+# %% ../../nbs/8_reports/22_collect.ipynb #0b483fcc
+def collect_across(
+    study,     # name of a sweep whose table `collect` has written
+    pattern,   # regular expression for the names of runs that count, one run a set
+    root=None, # folder of the project
+):             # -> Path of docs/results/<study>_across.csv, one row a contrast and a kind of interval
+    """Sum up what the sets of a study say together, as `many_sets` does, on the main metric and slice.
+
+    Raises LookupError when no run of that name has an interval on two sets.
+    """
+    folder = (root or project_root())/'docs'/'results'
+    effects = pd.read_csv(folder/f'sweep_{study}.csv')
+    effects = effects[effects.name.str.fullmatch(pattern) & effects.low.notna()]
+    about, rows = ['metric', 'slice', 'arm', 'baseline', 'covers'], []
+    effects = effects.assign(covers=effects.covers.where(effects.covers == 'seeds', 'seeds and images'))
+    for facts, found in effects.groupby(about, sort=False):
+        if found.dataset.nunique() < 2: continue
+        told = many_sets(found)
+        facts = dict(zip(about, facts), sets=', '.join(found.dataset), holds_for=told.pop('covers'))
+        rows.append({**facts, **told})
+    if not rows: raise LookupError(f'sweep_{study}.csv has no contrast on two sets in runs named {pattern}')
+    text = pd.DataFrame(rows).assign(study=study).to_csv(index=False, float_format='%.5g')
+    return write_atomic(folder/f'{study}_across.csv', lambda part: part.write_text(text))
