@@ -45,7 +45,7 @@ def test_no_page_is_stale():
 @pytest.mark.parametrize('table, old, new, changed', [
     ('repairs', '-1.90,', '-1.91,', ['README.md', 'repairs.md', 'sets.md']),
     ('near_duplicates', '8.07,7.38', '8.08,7.38', ['README.md', 'audit.md', 'sets.md']),
-    ('robustness', '-2.24', '-2.25', ['README.md', 'robustness.md', 'sets.md']),
+    ('robustness', '-2.24', '-2.25', ['robustness.md', 'sets.md']),
     ('scale', '3135', '3136', ['cost.md'])])
 def test_a_changed_figure_makes_its_pages_stale(copy, table, old, new, changed):
     file = copy / 'docs' / 'results' / f'{table}.csv'
