@@ -292,6 +292,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'dq_workbook.app.run.execute_run': ('9_app/run.html#execute_run', 'dq_workbook/app/run.py'),
                                      'dq_workbook.app.run.execute_template': ('9_app/run.html#execute_template', 'dq_workbook/app/run.py'),
                                      'dq_workbook.app.run.finish_notebook': ('9_app/run.html#finish_notebook', 'dq_workbook/app/run.py'),
+                                     'dq_workbook.app.run.headline_cell': ('9_app/run.html#headline_cell', 'dq_workbook/app/run.py'),
                                      'dq_workbook.app.run.hide_tokens': ('9_app/run.html#hide_tokens', 'dq_workbook/app/run.py'),
                                      'dq_workbook.app.run.is_progress_bar': ('9_app/run.html#is_progress_bar', 'dq_workbook/app/run.py'),
                                      'dq_workbook.app.run.leave_page': ('9_app/run.html#leave_page', 'dq_workbook/app/run.py'),

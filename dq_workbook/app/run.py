@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['MARKUP', 'LONGEST_OUTPUT', 'TOKENS', 'LAST_MODULE', 'LAST_CELL', 'SAVED_EVERY', 'MADE_ANEW', 'is_progress_bar',
-           'clean_markup', 'page_exporter', 'to_html', 'hide_tokens', 'cut_text', 'cut_outputs', 'describe_error',
-           'only_here', 'open_template', 'sparing_engine', 'execute_template', 'finish_notebook', 'read_left',
-           'leave_page', 'execute_alone', 'check_code', 'execute_run']
+           'clean_markup', 'page_exporter', 'headline_cell', 'to_html', 'hide_tokens', 'cut_text', 'cut_outputs',
+           'describe_error', 'only_here', 'open_template', 'sparing_engine', 'execute_template', 'finish_notebook',
+           'read_left', 'leave_page', 'execute_alone', 'check_code', 'execute_run']
 
 # %% ../../nbs/9_app/06_run.ipynb #abf114e7
 import fcntl
@@ -18,6 +18,7 @@ import time
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import cache
+from html import escape
 from threading import Event, Thread
 
 from ..core.project import project_root, provenance
@@ -61,6 +62,14 @@ def page_exporter(): # -> nbconvert's exporter of reports
     return exporter
 
 # %% ../../nbs/9_app/06_run.ipynb #66d23706
+def headline_cell(
+    report, # executed notebook
+):          # -> list with a cell that says what came out, or an empty one
+    """The answer of a run, which its notebook comes to at its end."""
+    from nbformat.v4 import new_markdown_cell
+    text = report.metadata.get('dq_workbook', {}).get('headline', {}).get('text')
+    return [new_markdown_cell(f'<p>What came out: <strong>{escape(text)}</strong></p>')] if text else []
+
 def to_html(
     notebook, # Path of an executed notebook
 ):            # -> Path of the page beside it
@@ -73,7 +82,8 @@ def to_html(
     report.metadata.pop('widgets', None) # a page with widgets asks a server for their script
     for cell in report.cells:
         if cell.cell_type == 'code': cell.outputs = [o for o in cell.outputs if not is_progress_bar(o)]
-    report.cells.insert(0, nbformat.v4.new_markdown_cell('[All runs](../../index.html)'))
+    link, told = nbformat.v4.new_markdown_cell('[All runs](../../index.html)'), headline_cell(report)
+    report.cells = [link, *report.cells[:1], *told, *report.cells[1:]] # the answer comes before the evidence
     name = dict(metadata=dict(name=notebook.parent.name)) # the title of the page
     page, _ = page_exporter().from_notebook_node(report, name)
     links = '<style>.jp-RenderedHTMLCommon a{text-decoration:underline}</style>' # not told by their hue alone
