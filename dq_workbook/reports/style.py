@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PALETTE', 'GREY', 'BAND', 'STYLE', 'MARKERS', 'NO_METADATA', 'FIGURES', 'series_style', 'make_sheet', 'text_figure',
-           'picture_path', 'save_figure', 'has_rows']
+           'picture_path', 'describe_figure', 'save_figure', 'has_rows']
 
 # %% ../../nbs/8_reports/00_style.ipynb #4d68e27b
 import math
@@ -81,6 +81,16 @@ def picture_path(
 # %% ../../nbs/8_reports/00_style.ipynb #178e943a
 NO_METADATA = {'png': {'Software': None}, 'pdf': {'Creator': None, 'Producer': None, 'CreationDate': None}}
 
+def describe_figure(
+    figure,        # a matplotlib Figure
+    name,          # of its file
+):                 # -> text, at most 300 characters
+    """What is said of a figure to those who can't see it: its name, its titles, its axes."""
+    words = [name.strip('0123456789-'), figure.get_suptitle()]
+    for axes in figure.axes:
+        words += [axes.get_title('left'), axes.get_title(), axes.get_xlabel(), axes.get_ylabel()]
+    return '; '.join(filter(None, dict.fromkeys(' '.join(word.split()) for word in words)))[:300]
+
 @rc_context(STYLE)
 def save_figure(
     figure,        # a matplotlib Figure
@@ -93,7 +103,8 @@ def save_figure(
         def write(part): figure.savefig(part, format=form, dpi=150, metadata=metadata)
         write_atomic(picture_path(path, form), write)
     width, height = map(int, figure.get_size_inches() * figure.dpi)
-    picture = Image(picture_path(path, 'png').read_bytes(), width=width, height=height)
+    file = picture_path(path, 'png')
+    picture = Image(file.read_bytes(), width=width, height=height, alt=describe_figure(figure, file.stem))
     figure._ipython_display_ = partial(display, picture) # goes before IPython's own drawing
     return figure
 
