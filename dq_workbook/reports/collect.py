@@ -157,18 +157,18 @@ def collect_across(
 ):             # -> Path of docs/results/<study>_across.csv, one row a contrast and a kind of interval
     """Sum up what the sets of a study say together, as `many_sets` does, on the main metric and slice.
 
-    Raises LookupError when no run of that name has an interval on two sets.
+    Raises LookupError when no run of that name has an interval on two sets, and as `many_sets` does.
     """
     folder = (root or project_root())/'docs'/'results'
     effects = pd.read_csv(folder/f'sweep_{study}.csv')
-    effects = effects[effects.name.str.fullmatch(pattern) & effects.low.notna()]
-    about, rows = ['metric', 'slice', 'arm', 'baseline', 'covers'], []
-    effects = effects.assign(covers=effects.covers.where(effects.covers == 'seeds', 'seeds and images'))
+    effects = effects[effects.name.str.fullmatch(pattern) & effects.low.notna() & effects.covers.notna()]
+    about, rows = ['metric', 'slice', 'arm', 'baseline', 'interval'], []
+    effects = effects.assign(interval=effects.covers.where(effects.covers == 'seeds', 'seeds and images'))
     for facts, found in effects.groupby(about, sort=False):
         if found.dataset.nunique() < 2: continue
         told = many_sets(found)
-        facts = dict(zip(about, facts), sets=', '.join(found.dataset), holds_for=told.pop('covers'))
-        rows.append({**facts, **told})
+        told |= dict(holds_for=told['covers'], covers=', '.join(found.covers.unique()))
+        rows.append(dict(zip(about, facts), sets=', '.join(found.dataset), **told))
     if not rows: raise LookupError(f'sweep_{study}.csv has no contrast on two sets in runs named {pattern}')
     text = pd.DataFrame(rows).assign(study=study).to_csv(index=False, float_format='%.5g')
     return write_atomic(folder/f'{study}_across.csv', lambda part: part.write_text(text))

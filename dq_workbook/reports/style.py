@@ -8,6 +8,7 @@ __all__ = ['PALETTE', 'GREY', 'BAND', 'STYLE', 'MARKERS', 'NO_METADATA', 'FIGURE
 
 # %% ../../nbs/8_reports/00_style.ipynb #4d68e27b
 import math
+import re
 from functools import partial
 from pathlib import Path
 
@@ -86,9 +87,10 @@ def describe_figure(
     name,          # of its file
 ):                 # -> text, at most 300 characters
     """What is said of a figure to those who can't see it: its name, its titles, its axes."""
-    words = [name.strip('0123456789-'), figure.get_suptitle()]
+    words = [re.sub(r'^\d+-', '', name), figure.get_suptitle()]
     for axes in figure.axes:
         words += [axes.get_title('left'), axes.get_title(), axes.get_xlabel(), axes.get_ylabel()]
+        if not axes.axison: words += [text.get_text() for text in axes.texts] # a figure of words
     return '; '.join(filter(None, dict.fromkeys(' '.join(word.split()) for word in words)))[:300]
 
 @rc_context(STYLE)
