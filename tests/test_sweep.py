@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from huggingface_hub import ModelCard
 from nbclient.exceptions import DeadKernelError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from papermill.engines import NotebookExecutionManager
@@ -44,7 +45,7 @@ TINY = dict(dataset='digits', limit=200, tool='open', recipes=['curated'], model
             seeds=2, peak_lr=6e-3, corrupted=0)
 OFFERED = 'fastdup' if fastdup_available()[0] else 'open' # a process of its own where there is one
 PYTHON = dict(language_info=dict(name='python'))
-TABLES = ('findings', 'scores', 'effects', 'predictions', 'ledger')
+TABLES = ('findings', 'scores', 'effects', 'predictions', 'ledger', 'sizes')
 
 
 def grid(study, **changes): return dict(study=study, runs=[{**TINY, 'name': 'tiny', **changes}])
@@ -87,6 +88,13 @@ def test_the_same_run_twice_gives_identical_tables(first, capsys):
     assert main(['sweep', 'verify', first.folder]) == 0
     told = capsys.readouterr().out
     assert [f'{t}.parquet: identical' in told for t in TABLES] == [True] * len(TABLES)
+
+
+def test_the_card_of_a_run_tells_its_arms_and_reads_as_a_card(first, capsys):
+    assert main(['sweep', 'card', first.folder]) == 0
+    card = ModelCard.load(capsys.readouterr().out.strip())
+    assert {result.metric_name.split(',')[0] for result in card.data.eval_results} >= {'raw'}
+    assert '| raw | ' in card.text and 'labels known to be wrong' in card.text
 
 
 def test_a_failing_run_is_reported_and_the_exit_code_says_so(study, tmp_path):
@@ -196,6 +204,24 @@ def test_a_killed_process_costs_one_more_try_and_no_other_run(tmp_path, monkeypa
     assert {r['name'] for r in records if r['status'] == 'failed'} == {'always'}
     told = json.loads((tmp_path/'runs'/'s'/'always'/'run.json').read_text())
     assert told['status'] == 'failed' and 'was killed' in told['error']
+
+
+KILL_ONE = '''import os, signal, sys
+from dq_workbook.app.engines import make_executor
+with make_executor(2, None) as pool:
+    ids = [call.result() for call in [pool.submit(os.getpid) for _ in range(2)]]
+    os.kill(ids.pop(int(sys.argv[1])), signal.SIGKILL)
+    if sys.argv[2] == 'goes on': # the first call may still go to the one that was killed
+        errors = [pool.submit(os.getpid).exception() for _ in range(4)]
+        assert errors[-1] is None, errors
+'''
+
+
+@pytest.mark.parametrize('which', ['0', '1'])
+@pytest.mark.parametrize('then', ['ends', 'goes on'])
+def test_a_process_that_is_killed_while_it_waits_holds_nothing_up(which, then):
+    """In a pool of several it may hold the key to their queue, and the command never ends."""
+    subprocess.run([sys.executable, '-c', KILL_ONE, which, then], check=True, timeout=60, env=os.environ)
 
 
 def test_the_next_run_begins_before_anybody_hears_of_the_last_one():

@@ -99,11 +99,11 @@ def run_grid(
     return tell_runs(sweep(grid, jobs, engine))
 
 SEVERAL = Annotated[str, dict(nargs='*', opt=False)]
-SWEEP_WORDS = ('plan', 'status', 'run', 'retry', 'snakemake', 'clean', 'diff', 'verify')
+SWEEP_WORDS = ('plan', 'status', 'run', 'retry', 'snakemake', 'clean', 'diff', 'verify', 'card')
 
 @COMMANDS.add('sweep')
 def run_sweep(
-    grid:str,         # file by name or path; or plan, status, run, retry, snakemake, clean, diff, verify
+    grid:str,         # a file; or plan, status, run, retry, snakemake, clean, diff, verify, card
     names:SEVERAL=(), # after one of these words: the grid (and the run), or the runs as study/name
     jobs:int=1,       # runs at a time, which share the cores
     engine:str=None,  # slurm, or address of a Dask cluster, as tcp://host:8786; left out, this machine

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['JOB_ENGINES', 'GRACE', 'INTERRUPTED', 'LOOK_SECONDS', 'JOB_MINUTES', 'needs', 'check_engine', 'children',
            'end_children', 'Terminated', 'stop_by_force', 'interruptible', 'follow_parent', 'without_main_file',
-           'core_shares', 'prepare_kernels', 'begin_worker', 'ResumedCall', 'JobExecutor', 'tell_ended', 'warm_worker',
-           'warm_workers', 'remote_executor', 'make_executor']
+           'core_shares', 'prepare_kernels', 'begin_worker', 'LocalExecutor', 'ResumedCall', 'JobExecutor',
+           'tell_ended', 'warm_worker', 'warm_workers', 'remote_executor', 'make_executor']
 
 # %% ../../nbs/9_app/07_engines.ipynb #0d876a14
 import multiprocessing
@@ -16,8 +16,9 @@ import shutil
 import signal
 import sys
 import threading
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import psutil
 
@@ -149,15 +150,41 @@ def prepare_kernels(
     if can_fork(): warm_up(modules)
 
 def begin_worker(
-    shares,  # from `core_shares`
+    cores,   # set, one of `core_shares`; empty leaves that to the system
     modules, # names of what the notebooks import
 ):           # -> None
     """Make a process ready for runs."""
     follow_parent()
     sys.modules.setdefault('rfc3987_syntax', None) # a grammar of addresses: 3 s for nothing here
-    number = int(re.split('[-:]', multiprocessing.current_process().name)[-1]) # they are counted
-    if shares: os.sched_setaffinity(0, shares[number % len(shares)])
+    if cores: os.sched_setaffinity(0, cores)
     prepare_kernels(modules)
+
+# %% ../../nbs/9_app/07_engines.ipynb #9dba3900
+class LocalExecutor(Executor):
+    """Processes of this machine, each of which may be killed without harm to the others."""
+
+    def __init__(self,
+        jobs,    # processes
+        modules, # names of what the notebooks import
+    ):
+        new = partial(ProcessPoolExecutor, 1, multiprocessing.get_context('spawn'), begin_worker)
+        self.new = [partial(new, (cores, modules)) for cores in core_shares(jobs) or [set()] * jobs]
+        self.pools, self.last = [new() for new in self.new], [None] * jobs
+
+    def submit(self, function, /, *args):
+        """A Future of a call, by a process that is free."""
+        busy = [last is not None and not last.done() for last in self.last]
+        number = busy.index(min(busy))
+        try: future = self.pools[number].submit(function, *args)
+        except BrokenExecutor: # it was killed
+            self.pools[number] = self.new[number]()
+            future = self.pools[number].submit(function, *args)
+        self.last[number] = future
+        return future
+
+    def shutdown(self, wait=True, *, cancel_futures=False):
+        """Let all processes end."""
+        for pool in self.pools: pool.shutdown(wait, cancel_futures=cancel_futures)
 
 # %% ../../nbs/9_app/07_engines.ipynb #f49e00c0
 class ResumedCall:
@@ -264,9 +291,8 @@ def make_executor(
     if check_engine(engine):
         with remote_executor(engine, list(modules), project_root()/'runs'/'.jobs') as pool: yield pool
         return
-    spawn, keep = multiprocessing.get_context('spawn'), children()
-    begin = dict(initializer=begin_worker, initargs=(core_shares(jobs), list(modules)))
-    with without_main_file(), ProcessPoolExecutor(jobs, spawn, **begin) as pool:
+    keep, pool = children(), LocalExecutor(jobs, list(modules))
+    with without_main_file():
         try: yield pool
         except BaseException:
             end_children(keep)

@@ -149,23 +149,20 @@ def ended_run(
 # %% ../../nbs/9_app/09_sweep.ipynb #9d697fab
 def run_queue(
     pool,     # executor
-    queue,    # deque of planned runs; what a broken pool leaves stays in it
+    queue,    # deque of planned runs
     at_once,  # runs at a time
     killed,   # Counter of folders
 ):            # -> generator of records, and of None now and then while none has ended
-    """Execute runs until none is left, or a killed process has broken the pool."""
-    running, broken, ended = {}, False, []
-    while running or ended or queue and not broken:
-        try:
-            while queue and len(running) < at_once and not broken:
-                running[pool.submit(execute_run, queue[0])] = queue[0]
-                queue.popleft()
-        except BrokenExecutor: broken = True
+    """Execute runs until none is left; one whose process was killed is tried once more."""
+    running, ended = {}, []
+    while running or ended or queue:
+        while queue and len(running) < at_once:
+            run = queue.popleft()
+            running[pool.submit(execute_run, run)] = run
         yield from ended # while the next ones run
         done, _ = wait(running, timeout=5, return_when=FIRST_COMPLETED)
         ended = [] if done or not running else [None]
         for future in done:
-            broken |= isinstance(error_of(future), BrokenExecutor)
             record = ended_run(future, run := running.pop(future))
             killed[run['folder']] += was_killed(record)
             if was_killed(record) and killed[run['folder']] == 1: queue.append(run)
@@ -177,13 +174,12 @@ def run_all(
     jobs,   # processes on this machine
     engine, # None, or as for `check_engine`
 ):          # -> generator of records, and of None now and then while none has ended
-    """Execute runs, summaries after the others; in new processes where some were killed."""
+    """Execute runs, summaries after the others."""
     queues, killed = [deque(run for run in todo if is_summary(run) == last) for last in (0, 1)], Counter()
     modules = sorted({LAST_MODULE, *(name for run in todo for name in template_facts(run['template'])[1])})
     at_once = jobs if engine in (None, 'local') else len(todo)
-    while any(queues):
-        with make_executor(jobs, engine, modules) as pool:
-            for queue in queues: yield from run_queue(pool, queue, at_once, killed)
+    with make_executor(jobs, engine, modules) as pool:
+        for queue in queues: yield from run_queue(pool, queue, at_once, killed)
 
 # %% ../../nbs/9_app/09_sweep.ipynb #96787b59
 def draws_bars(): # -> bool

@@ -42,6 +42,7 @@ def only_pictures(
     if not isinstance(images, datasets.Dataset):
         raise ValueError(f'{split} is given as a DatasetDict or a Dataset, not as {type(images).__name__}')
     if 'image' not in images.column_names: raise ValueError(f'the {split} images have no column `image`')
+    if not len(images): raise ValueError(f'there are no {split} images, so nothing could be compared')
     if images.features.get('id') == datasets.Value('string'): return images.select_columns(['id', 'image'])
     names = images['id'][:] if 'id' in images.column_names else range(len(images))
     return images.select_columns(['image']).add_column('id', list(map(str, names)))
@@ -197,7 +198,11 @@ def hash_leaks(
     known, # DataFrame of `read_fingerprint`
     seed,  # of the sample that sets the limit
 ):         # -> DataFrame with LEAK_COLUMNS
-    """The training images whose hashes, or flat pixels, stand in a fingerprint."""
+    """The training images whose hashes, or flat pixels, stand in a fingerprint.
+
+    Raises ValueError for a fingerprint of nothing.
+    """
+    if not len(known): raise ValueError('the fingerprint holds no image, so nothing could be compared')
     seen, flat = hash_images(train), known.quality < MIN_QUALITY
     equal = seen[seen.pixels != ''].merge(known[flat], on='pixels')
     parts = [pd.DataFrame(dict(train_id=equal.id_x, test_id=equal.id_y, score=1.0))]
@@ -217,7 +222,6 @@ def audit_leaks(
     seed,  # of the auditor
 ):         # -> DataFrame with LEAK_COLUMNS
     """The training images that the open auditor calls a test image, or another picture of its scene."""
-    if not len(train) or not len(test): return pd.DataFrame(columns=LEAK_COLUMNS)
     found = audit(datasets.DatasetDict(train=train, test=test), kinds=['leak'], seed=seed)
     found = found[found.flagged.astype(bool)]
     return found[['id', 'other', 'score']].set_axis(LEAK_COLUMNS, axis=1)
@@ -247,8 +251,8 @@ def guard(
 
     Images that can't be read take no part. Grey copies of colourful images may be missed where images are
     compared; `fingerprint(test, file)` finds them. Raises LeakFound, a ValueError whose `leaks` is a table of
-    train_id, test_id and score (0.5..1), strongest first. Raises ValueError where there is no image column
-    or no such split, and for a file that is no fingerprint.
+    train_id, test_id and score (0.5..1), strongest first. Raises ValueError where there is no image column,
+    no such split or no image, and for a file that is no fingerprint.
     """
     leaks = find_leaks(train, test, seed, thorough)
     if len(leaks): raise LeakFound(leaks)
