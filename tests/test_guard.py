@@ -110,9 +110,12 @@ def test_a_side_without_images_guards_nothing_and_says_so(clean, sides):
         dq.guard(train, test)
 
 
-def test_a_fingerprint_of_unreadable_images_guards_nothing_and_says_so(clean, tmp_path):
-    file = dq.fingerprint(rows(dict(bad=b'broken')), tmp_path/'bad.jsonl')
-    with pytest.raises(ValueError, match='the fingerprint holds no image'): dq.guard(rows(clean), file)
+@pytest.mark.parametrize('way', WAYS)
+def test_a_side_that_cannot_be_read_guards_nothing_and_says_so(clean, test, way, tmp_path):
+    broken = rows(dict(bad=b'broken'))
+    with pytest.raises(ValueError, match='can be read'): dq.guard(broken, against(way, test, tmp_path))
+    with pytest.raises(ValueError, match='can be read'):
+        dq.guard(rows(clean), broken if way == 'images' else dq.fingerprint(broken, tmp_path/'bad.jsonl'))
 
 
 @pytest.mark.parametrize('way', WAYS)

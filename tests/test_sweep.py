@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import Counter, deque
+from collections import deque
 from concurrent.futures import Future
 from datetime import datetime
 from pathlib import Path
@@ -179,10 +179,13 @@ def test_a_template_that_names_its_sets_inside_depends_on_them(tmp_path, monkeyp
 
 
 VICTIM = """
-import os, signal
+import os, signal, time
 from pathlib import Path
 def execute_run(run):
     mark = Path(run['mark'])
+    if run['name'] == 'busy': # while others are killed
+        with mark.open('a') as told: told.write('begun ')
+        time.sleep(6)
     if run['name'] == 'always' or run['name'] == 'once' and not mark.exists():
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -195,11 +198,12 @@ def test_a_killed_process_costs_one_more_try_and_no_other_run(tmp_path, monkeypa
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv('DQ_HOME', str(tmp_path))
     monkeypatch.setattr(sweep_room, 'execute_run', importlib.import_module('victim').execute_run)
-    sources = dict(summary=dict(sources=['runs/s/fine']))
+    sources, names = dict(summary=dict(sources=['runs/s/fine'])), 'summary busy fine once always later'
     todo = [dict(name=name, template='selection', folder=f'runs/s/{name}', mark=str(tmp_path/name),
-                 parameters=sources.get(name, {})) for name in ('summary', 'fine', 'once', 'always', 'later')]
-    records = [record for record in sweep_room.run_all(todo, 1, None) if record]
-    assert sorted(r['name'] for r in records[:-1]) == ['always', 'fine', 'later', 'once']
+                 parameters=sources.get(name, {})) for name in names.split()]
+    records = [record for record in sweep_room.run_all(todo, 2, None) if record]
+    assert sorted(r['name'] for r in records[:-1]) == ['always', 'busy', 'fine', 'later', 'once']
+    assert (tmp_path/'busy').read_text() == 'begun ', 'the death of others does not end it'
     assert records[-1]['name'] == 'summary', 'it waits for the others, also for those that are tried twice'
     assert {r['name'] for r in records if r['status'] == 'failed'} == {'always'}
     told = json.loads((tmp_path/'runs'/'s'/'always'/'run.json').read_text())
@@ -211,17 +215,19 @@ from dq_workbook.app.engines import make_executor
 with make_executor(2, None) as pool:
     ids = [call.result() for call in [pool.submit(os.getpid) for _ in range(2)]]
     os.kill(ids.pop(int(sys.argv[1])), signal.SIGKILL)
-    if sys.argv[2] == 'goes on': # the first call may still go to the one that was killed
-        errors = [pool.submit(os.getpid).exception() for _ in range(4)]
-        assert errors[-1] is None, errors
+    if sys.argv[2] == 'goes on': # a call that comes at once may still go to the one that was killed
+        for _ in range(3):
+            calls = [pool.submit(os.getpid) for _ in range(2)]
+            for call in calls: call.exception()
+        assert len({call.result() for call in calls} | {*ids}) == 2
 '''
 
 
 @pytest.mark.parametrize('which', ['0', '1'])
 @pytest.mark.parametrize('then', ['ends', 'goes on'])
 def test_a_process_that_is_killed_while_it_waits_holds_nothing_up(which, then):
-    """In a pool of several it may hold the key to their queue, and the command never ends."""
-    subprocess.run([sys.executable, '-c', KILL_ONE, which, then], check=True, timeout=60, env=os.environ)
+    """In a pool of several, which leave SIGTERM to their parent, it may hold the key to their queue."""
+    subprocess.run([sys.executable, '-c', KILL_ONE, which, then], check=True, timeout=60)
 
 
 def test_the_next_run_begins_before_anybody_hears_of_the_last_one():
@@ -235,7 +241,7 @@ def test_the_next_run_begins_before_anybody_hears_of_the_last_one():
             future.set_result(dict(run, status='done'))
             return future
 
-    records = sweep_room.run_queue(Pool(), deque(dict(folder=name) for name in 'ab'), 1, Counter())
+    records = sweep_room.run_queue(Pool(), deque(dict(folder=name) for name in 'ab'), 1)
     assert next(records)['folder'] == 'a' and begun == ['a', 'b']
     assert [record['folder'] for record in records] == ['b']
 

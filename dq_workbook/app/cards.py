@@ -50,8 +50,8 @@ Take the original data set{home} and leave the ledger aside; or apply the rows t
 
 LEDGER_ALONE = ('The licence of the original allows no copy here, or states none: '
                 'this release holds the changes only.')
-ABOUT_TRUST = ('With 95 % intervals, measured by planting defects into this set. The last column estimates '
-               'how many images had the defect before anything was changed, found or not.')
+ABOUT_TRUST = ('With 95 % intervals, measured by planting defects into this set. The last column estimates, '
+               'rather too high than too low, how many images had the defect before anything was changed.')
 UNMEASURED = 'Recall and precision were not measured for this release (`dq.detection` does it).'
 
 # %% ../../nbs/9_app/00_cards.ipynb #32e8c750
@@ -97,7 +97,7 @@ def describe_trust(
     cells = [(r.kind.replace('_', ' '), percent_interval(r, 'recall'), percent_interval(r, 'precision'),
               percent_interval(r, 'prevalence', 1)) for r in trust.itertuples()]
     rows = ['| ' + ' | '.join(row) + ' |' for row in cells]
-    head = ['| planted | found | right among the flags | of the training images |', '|---|---|---|---|']
+    head = ['| planted | found | right among the flags | defective among the images |', '|---|---|---|---|']
     return '\n'.join([ABOUT_TRUST, '', *head, *rows])
 
 # %% ../../nbs/9_app/00_cards.ipynb #8a1f0c05

@@ -103,7 +103,7 @@ SWEEP_WORDS = ('plan', 'status', 'run', 'retry', 'snakemake', 'clean', 'diff', '
 
 @COMMANDS.add('sweep')
 def run_sweep(
-    grid:str,         # a file; or plan, status, run, retry, snakemake, clean, diff, verify, card
+    grid:str,         # name or path; or plan, status, run, retry, snakemake, clean, diff, verify, card
     names:SEVERAL=(), # after one of these words: the grid (and the run), or the runs as study/name
     jobs:int=1,       # runs at a time, which share the cores
     engine:str=None,  # slurm, or address of a Dask cluster, as tcp://host:8786; left out, this machine

@@ -11,12 +11,13 @@ import pandas as pd
 
 from ..stats.intervals import wilson_interval
 from ..sets.load import load
+from ..sets.catalogue import facts_of
 from ..sets.own_sets import as_images, label_words
 from ..audits.auditors import audit
 from ..audits.judgements import read_judgements
 from ..repairs.groups import leaks_into_test
 from ..repairs.picture_hash import hash_images
-from .release import build_release, facts_of, release_folder
+from .release import build_release, release_folder
 
 # %% ../../nbs/9_app/16_leak_list.ipynb #c4105bf3
 PAIR_COLUMNS = {'train': 'id', 'test': 'other', 'definition': 'relation', 'score': 'score'}

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CLEANLAB_NAMES', 'cleanlab_issues', 'fastdup_similarity', 'write_issues', 'write_citation', 'write_sums', 'read_sums',
-           'fill_release', 'release_folder', 'check_parts', 'build_release', 'facts_of', 'release_dataset']
+           'fill_release', 'release_folder', 'check_parts', 'build_release', 'release_dataset']
 
 # %% ../../nbs/9_app/02_release.ipynb #a8f53a87
 import os
@@ -15,12 +15,12 @@ import pandas as pd
 import yaml
 
 from .. import __version__
-from ..core.files import safe_name, write_json
+from ..core.files import write_json
 from ..core.project import git_commit, project_root
 from ..core.tables import check_table, write_table
 from ..sets.checksums import check_one_change, image_checksums
 from ..sets.load import load
-from ..sets.catalogue import card, cards
+from ..sets.catalogue import facts_of
 from ..audits.auditors import audit
 from ..audits.detection import detection
 from ..repairs.recipes import curate
@@ -178,15 +178,6 @@ def build_release(
         part.rename(out)
     finally: shutil.rmtree(part, ignore_errors=True)
     return out
-
-# %% ../../nbs/9_app/02_release.ipynb #ec8fcdc4
-def facts_of(
-    dataset,      # name or path of images
-    licence=None, # of images that the catalogue doesn't know
-):                # -> dict with name, licence, redistributable, and what else the catalogue knows
-    """What the catalogue knows of a set, or its user says."""
-    if dataset in set(cards().name): return card(dataset)
-    return dict(name=safe_name(Path(dataset).name), licence=licence, redistributable=licence is not None)
 
 # %% ../../nbs/9_app/02_release.ipynb #48f22cae
 def release_dataset(

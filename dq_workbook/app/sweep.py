@@ -151,10 +151,9 @@ def run_queue(
     pool,     # executor
     queue,    # deque of planned runs
     at_once,  # runs at a time
-    killed,   # Counter of folders
 ):            # -> generator of records, and of None now and then while none has ended
     """Execute runs until none is left; one whose process was killed is tried once more."""
-    running, ended = {}, []
+    running, ended, killed = {}, [], Counter()
     while running or ended or queue:
         while queue and len(running) < at_once:
             run = queue.popleft()
@@ -175,11 +174,11 @@ def run_all(
     engine, # None, or as for `check_engine`
 ):          # -> generator of records, and of None now and then while none has ended
     """Execute runs, summaries after the others."""
-    queues, killed = [deque(run for run in todo if is_summary(run) == last) for last in (0, 1)], Counter()
+    queues = [deque(run for run in todo if is_summary(run) == last) for last in (0, 1)]
     modules = sorted({LAST_MODULE, *(name for run in todo for name in template_facts(run['template'])[1])})
     at_once = jobs if engine in (None, 'local') else len(todo)
     with make_executor(jobs, engine, modules) as pool:
-        for queue in queues: yield from run_queue(pool, queue, at_once, killed)
+        for queue in queues: yield from run_queue(pool, queue, at_once)
 
 # %% ../../nbs/9_app/09_sweep.ipynb #96787b59
 def draws_bars(): # -> bool

@@ -182,15 +182,16 @@ def estimate_recall(
 NO_WIDTH = 0.005 # a share that is printed as 0.00
 
 def widen_points(
-    own,   # DataFrame by kind: precision, precision_low, precision_high
-    flags, # Series by kind, how many flags the audit has
-):         # -> the same; kinds that are certain stay as they are
-    """Wilson's interval where a measured one has no width."""
-    own, ends = own.copy(), ['precision_low', 'precision_high']
-    points = (own.precision_high - own.precision_low < NO_WIDTH) & ~own.index.isin(CERTAIN)
-    for kind in own.index[points]:
-        n = int(flags.get(kind, 0))
-        own.loc[kind, ends] = wilson_interval(round(own.precision[kind] * n), n)[1:]
+    own,    # DataFrame by kind: a share, and its ends _low and _high
+    name,   # of the share, precision or prevalence
+    counts, # dict or Series by kind, of how many it is the share
+):          # -> the same; kinds that are certain stay as they are
+    """At least Wilson's interval where a measured one has no width."""
+    own, low, high = own.copy(), f'{name}_low', f'{name}_high'
+    for kind in own.index[(own[high] - own[low] < NO_WIDTH) & ~own.index.isin(CERTAIN)]:
+        n = int(counts.get(kind, 0))
+        _, least, most = wilson_interval(round(own[name][kind] * n), n)
+        own.loc[kind, [low, high]] = min(least, own[low][kind]), max(most, own[high][kind])
     return own
 
 # %% ../../nbs/4_audits/15_detection.ipynb #5d6ce097
@@ -200,7 +201,7 @@ def detection(
     images,   # DatasetDict that was audited, or Dataset
     findings, # findings table of that audit
     seed=0,   # of the sample, the planting and the auditor
-):            # -> DataFrame: DETECTION_COLUMNS, DEFECT_SHARES; kind is an alteration, or of a finding
+):            # -> DataFrame with DETECTION_COLUMNS and DEFECT_SHARES, a row a kind of defect or of alteration
     """How much an audit finds of each kind, and how often it is right, measured on this very set by planting.
 
     Raises what `plant` and `audit` raise.
@@ -213,6 +214,7 @@ def detection(
     own = measure_precision(images, findings, seed=seed).groupby('kind').first() # from the lowest score on
     own = own.rename(columns=dict(low='precision_low', high='precision_high'))
     train = findings[findings.flagged.astype(bool) & findings.id.isin(images['train']['id'][:])]
-    own = widen_points(own, train.kind.value_counts())
+    own = widen_points(own, 'precision', train.kind.value_counts())
+    own = widen_points(own, 'prevalence', dict.fromkeys(own.index, len(images['train'])))
     table.update(own[['precision', 'precision_low', 'precision_high']])
     return table.join(own[[*DEFECT_SHARES]].astype(float)).reset_index()

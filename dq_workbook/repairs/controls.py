@@ -113,12 +113,12 @@ def make_arms(
 def wrong_labels(
     arms,  # dict: name -> DatasetDict or function of the seed, of which seed 0 is counted
     truth, # truth table
-):         # -> Series: name -> training images whose label is known to be wrong
+):         # -> Series: name -> training images with a label known to be wrong; empty where none is known
     """How many wrong labels an arm is trained on."""
-    known = truth[truth.kind.map(lambda kind: KINDS[kind].relabels)]
+    known = truth[truth.kind.map(lambda kind: KINDS[kind].relabels).astype(bool)]
     right = known.drop_duplicates('id').set_index('id').label
     counts = {}
-    for arm, images in arms.items():
+    for arm, images in arms.items() if len(known) else ():
         given = labels_by_id(images(0) if callable(images) else images, 'train')
         counts[arm] = sum(name in given and given[name] != label for name, label in right.items())
-    return pd.Series(counts, name='wrong_labels')
+    return pd.Series(counts, name='wrong_labels', dtype=int)

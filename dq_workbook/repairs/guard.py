@@ -68,10 +68,11 @@ def fingerprint(
     """Write hashes of a test set by which `guard` finds its images elsewhere, without the images.
 
     Images that can't be read are counted in the file, with a warning. Raises ValueError where there is no
-    image column or no such split.
+    image column, no such split, or no image that can be read.
     """
     pictures = only_pictures(test, 'test')
     names, table = public_ids(pictures['id'][:]), hash_images(pictures)
+    if not len(table): raise ValueError(f'none of {len(names)} images can be read: there is no fingerprint')
     header = dict(format=FINGERPRINT_FORMAT, version=FINGERPRINT_VERSION, hash=HASH_NAME,
                   images=len(names), unreadable=len(names) - len(table))
     if about: header['about'] = about
@@ -93,6 +94,7 @@ def check_header(
         raise ValueError(f"it holds version {header.get('version')} of {header.get('hash')}, "
                          f'and this is a reader of version {FINGERPRINT_VERSION} of {HASH_NAME}')
     wanted = header['images'] - header['unreadable']
+    if not wanted: raise ValueError('it holds no image')
     if n_rows != wanted: raise ValueError(f'it holds {n_rows} of {wanted} images')
 
 # %% ../../nbs/5_repairs/11_guard.ipynb #93f37faa
@@ -200,10 +202,10 @@ def hash_leaks(
 ):         # -> DataFrame with LEAK_COLUMNS
     """The training images whose hashes, or flat pixels, stand in a fingerprint.
 
-    Raises ValueError for a fingerprint of nothing.
+    Raises ValueError where no training image can be read.
     """
-    if not len(known): raise ValueError('the fingerprint holds no image, so nothing could be compared')
     seen, flat = hash_images(train), known.quality < MIN_QUALITY
+    if not len(seen): raise ValueError('no training image can be read: nothing was compared')
     equal = seen[seen.pixels != ''].merge(known[flat], on='pixels')
     parts = [pd.DataFrame(dict(train_id=equal.id_x, test_id=equal.id_y, score=1.0))]
     seen, known = seen[seen.pixels == ''], known[~flat]
@@ -249,10 +251,10 @@ def guard(
 ):          # -> None: no test image was found in training
     """Raise an error when test images, or near duplicates of them, stand in training.
 
-    Images that can't be read take no part. Grey copies of colourful images may be missed where images are
-    compared; `fingerprint(test, file)` finds them. Raises LeakFound, a ValueError whose `leaks` is a table of
-    train_id, test_id and score (0.5..1), strongest first. Raises ValueError where there is no image column,
-    no such split or no image, and for a file that is no fingerprint.
+    Images that can't be read take no part; it is an error where no other is left. Grey copies of colourful
+    images may be missed where images are compared; `fingerprint(test, file)` finds them. Raises LeakFound, a
+    ValueError whose `leaks` is a table of train_id, test_id and score (0.5..1), strongest first. Raises
+    ValueError where there is no image column, no such split or no image, and for a file that is none.
     """
     leaks = find_leaks(train, test, seed, thorough)
     if len(leaks): raise LeakFound(leaks)

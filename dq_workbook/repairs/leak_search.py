@@ -198,10 +198,13 @@ def search_leaks(
     train, # Dataset of id and image
     test,  # Dataset of id and image
 ):         # -> DataFrame train_id, test_id, score (0.5..1)
-    """The test pictures that stand in training, as they are or altered."""
+    """The test pictures that stand in training, as they are or altered.
+
+    Raises ValueError where no picture of a side can be read.
+    """
     table, thumbs = read_sides(train, test)
     n_train, ids = int((table.split == 'train').sum()), table.id.to_numpy()
-    if n_train in (0, len(table)): return pd.DataFrame(columns=['train_id', 'test_id', 'score'])
+    if n_train in (0, len(table)): raise ValueError('no image of one side can be read: nothing was compared')
     pairs, matches = matched_pairs(thumbs, n_train)
     threshold = leak_threshold(pairs, matches, n_train, len(table) - n_train)
     scores, flagged = to_score(matches.gap.to_numpy(), threshold, SCORE_WIDTH), matches.gap >= threshold

@@ -78,12 +78,13 @@ def run_rows(
 def with_earlier(
     file, # Path of a table that an earlier call wrote, or of none
     text, # CSV of the runs that are here, with a column `name`
+    here, # their names, those without a row too
 ):        # -> CSV by name: these, and what was written of runs that aren't here
     """A study may be made in pieces, on several machines: what one of them wrote down stays."""
     if not file.exists(): return text
     read = lambda source: pd.read_csv(source, dtype=str, keep_default_na=False)
     earlier, new = read(file), read(io.StringIO(text))
-    both = pd.concat([earlier[~earlier.name.isin(new.name)], new], ignore_index=True).fillna('')
+    both = pd.concat([earlier[~earlier.name.isin(here)], new], ignore_index=True).fillna('')
     columns = [*new, *both.columns.difference(new.columns)]
     return both.sort_values('name', kind='stable')[columns].to_csv(index=False)
 
@@ -103,8 +104,8 @@ def collect(
     writer = csv.DictWriter(text, COLUMNS, restval='', lineterminator='\n')
     writer.writeheader()
     writer.writerows(r for folder, record in found for r in run_rows(folder, record))
-    file = root/'docs'/'results'/f'sweep_{study}.csv'
-    return write_atomic(file, lambda part: part.write_text(with_earlier(file, text.getvalue())))
+    file, names = root/'docs'/'results'/f'sweep_{study}.csv', [record['name'] for _, record in found]
+    return write_atomic(file, lambda part: part.write_text(with_earlier(file, text.getvalue(), names)))
 
 # %% ../../nbs/8_reports/22_collect.ipynb #38f9afd3
 COUNTED = dict(ledger=['arm', 'action', 'kind']) # tables that are written down as counts of these
@@ -119,18 +120,19 @@ def collect_table(
 
     Raises LookupError when no run has it.
     """
-    root, parts = root or project_root(), []
+    root, parts, here = root or project_root(), [], []
     for folder, record in newest_runs(study, root):
         file = folder/'tables'/f'{table}.parquet'
         if record['template'] != template or record['status'] != 'done' or not file.exists(): continue
         found = pd.read_parquet(file)
         if table in COUNTED: found = found.groupby(COUNTED[table], dropna=False).size().reset_index(name='n')
         about = {k: v for k, v in origin(folder, record).items() if k not in found}
+        here.append(record['name'])
         parts.append(found.assign(**about)[[*about, *found]])
     if not parts: raise LookupError(f'runs/{study} holds no finished run of {template} with a table {table}')
     text = pd.concat(parts, ignore_index=True).to_csv(index=False, float_format='%.5g')
     file = root/'docs'/'results'/f'{study}_{template}_{table}.csv'
-    return write_atomic(file, lambda part: part.write_text(with_earlier(file, text)))
+    return write_atomic(file, lambda part: part.write_text(with_earlier(file, text, here)))
 
 # %% ../../nbs/8_reports/22_collect.ipynb #38f9afd4
 RESULT_TABLES = dict( # template -> tables of its runs that are written down
@@ -169,8 +171,9 @@ def collect_across(
     about, rows = ['metric', 'slice', 'arm', 'baseline', 'interval'], []
     effects = effects.assign(interval=effects.covers.where(effects.covers == 'seeds', 'seeds and images'))
     for facts, found in effects.groupby(about, sort=False):
+        alike, found = found[found.low == found.high], found[found.low < found.high]
         if found.dataset.nunique() < 2: continue
-        told = many_sets(found)
+        told = many_sets(found) | dict(unchanged=', '.join(alike.dataset))
         told |= dict(holds_for=told['covers'], covers=', '.join(found.covers.unique()))
         rows.append(dict(zip(about, facts), sets=', '.join(found.dataset), **told))
     if not rows: raise LookupError(f'sweep_{study}.csv has no contrast on two sets in runs named {pattern}')

@@ -6,7 +6,7 @@
 __all__ = ['SIZE_WORDS', 'MODEL_TEXT', 'MODEL_USE', 'arm_scores', 'arm_table', 'effect_lines', 'card_results', 'card_words',
            'model_card']
 
-# %% ../../nbs/8_reports/27_model_cards.ipynb #a5166f24
+# %% ../../nbs/8_reports/27_model_cards.ipynb #ad93aaa4
 import json
 from pathlib import Path
 
@@ -14,11 +14,12 @@ import pandas as pd
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..core.runs import run_settings
-from ..sets.catalogue import card, cards
+from ..sets.catalogue import facts_of
 from ..training.protocol import frozen_protocol
+from .pages import effect
 from .collect import main_effects
 
-# %% ../../nbs/8_reports/27_model_cards.ipynb #a9b3dc0a
+# %% ../../nbs/8_reports/27_model_cards.ipynb #f48bff0b
 def arm_scores(
     folder, # Path of a run
     slices, # names of test images
@@ -31,35 +32,34 @@ def arm_scores(
 SIZE_WORDS = dict(images='training images', relabelled='relabelled', wrong_labels='labels known to be wrong')
 
 def arm_table(
-    folder, # Path of a run
-    slices, # names of test images
+    scores, # DataFrame from `arm_scores`
+    sizes,  # DataFrame by arm, with some of the columns SIZE_WORDS
 ):          # -> text, a table in Markdown; accuracies in %, with their standard deviation over seeds
     """The arms of a run."""
-    scores, file = arm_scores(folder, slices), folder/'tables'/'sizes.parquet'
-    table = pd.DataFrame(index=scores.index.unique('arm'))
-    if file.exists():
-        sizes = pd.read_parquet(file).set_index('arm').reindex(table.index)
-        table = sizes[[name for name in SIZE_WORDS if name in sizes]].map('{:,.0f}'.format)
-    told = (100 * scores).apply(lambda row: f"{row['mean']:.1f} ({row['std']:.1f})", axis=1).unstack('slice')
-    words = SIZE_WORDS | {name: f'accuracy, {name}, %' for name in slices}
-    table = table.join(told[list(slices)]).rename(columns=words).rename_axis('arm').reset_index()
+    words = lambda r: f"{r['mean']:.1f}" if r['std'] != r['std'] else f"{r['mean']:.1f} ({r['std']:.1f})"
+    told = (100 * scores).apply(words, axis=1)
+    told = told.unstack('slice')[list(scores.index.unique('slice'))].add_prefix('accuracy in %, ')
+    known = sizes[[name for name in SIZE_WORDS if name in sizes]].reindex(told.index).map('{:,.0f}'.format)
+    table = known.rename(columns=SIZE_WORDS).join(told).loc[scores.index.unique('arm')].reset_index()
     lines = [[*table], ['---'] * len(table.columns), *table.to_numpy().tolist()]
     return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
 
-# %% ../../nbs/8_reports/27_model_cards.ipynb #d57d56ba
+# %% ../../nbs/8_reports/27_model_cards.ipynb #5e888253
 MODEL_TEXT = '''# {model} on {dataset}: {arms}
 
-{n} networks, {seeds} seeds of each arm; the arms differ by their training images alone. They were trained to
-tell whether repairing {dataset} pays, by dq_workbook, in the run `{run}`.
+{n} networks, {seeds} seeds of each arm; the arms differ by their training sets alone. They were trained
+by dq_workbook to tell whether repairing {dataset} pays, in the run `{run}`, which came to this:
+{headline}.
 
 ## Training
 
-* Images: {dataset}{labels}{limit}; licence: {licence}.
+* Images: {dataset}{labels}{limit}{planted}; licence: {licence}.
 * Network: `{model}`. Protocol, the same for all arms: {protocol}.
 
 {table}
 
-Accuracy is the mean over seeds, with their standard deviation in brackets.
+Accuracy is the mean over seeds, with their standard deviation in brackets. Wrong labels are known where they
+were planted or where people looked; a control is drawn anew for each seed, and its draw for seed 0 counts.
 
 ## What repairing changed
 
@@ -67,7 +67,7 @@ Accuracy is the mean over seeds, with their standard deviation in brackets.
 
 '''
 
-# %% ../../nbs/8_reports/27_model_cards.ipynb #1c52e121
+# %% ../../nbs/8_reports/27_model_cards.ipynb #7ee52000
 MODEL_USE = '''## What they are for, and what not
 
 For measuring what repairs of this data set do to networks like these. Not for use on other pictures: they are
@@ -83,15 +83,15 @@ None are kept. `dq sweep verify {run}` trains all of them again and compares wha
 {made}
 '''
 
-# %% ../../nbs/8_reports/27_model_cards.ipynb #cb3625e1
+# %% ../../nbs/8_reports/27_model_cards.ipynb #de6c63bd
 def effect_lines(
     folder, # Path of a run
     record, # content of its run.json
 ):          # -> text, a list in Markdown
-    """The contrasts that a run is judged by, with 95 % intervals."""
-    lines = [f"* {r['arm']} minus {r['baseline']}, over {r['covers']}, n = {r['n']}: {float(r['diff']):+.2f} "
-             f"{r['unit']} ({r['low']} to {r['high']}), {r['verdict'].split(' ')[0].strip(':')}"
-             for r in main_effects(folder, record) if r.get('low', 'nan') != 'nan']
+    """The contrasts of a run's metric and slice, with 95 % intervals; checks left out."""
+    lines = [f"* {r['family']}: {r['arm']} minus {r['baseline']}, over {r['covers']}, n = {r['n']}: "
+             + effect(r, f" {r['unit']}".rstrip()) for r in main_effects(folder, record)
+             if r.get('family', 'check') != 'check' and r['low'] != 'nan']
     return '\n'.join(lines) or 'No contrast with an interval was measured.'
 
 def card_results(
@@ -105,7 +105,7 @@ def card_results(
             for (arm, where), row in scores.iterrows()]
 
 
-# %% ../../nbs/8_reports/27_model_cards.ipynb #079bea74
+# %% ../../nbs/8_reports/27_model_cards.ipynb #59d8b904
 def card_words(
     record, # content of the run.json of an experiment
     facts,  # dict with name and licence
@@ -113,34 +113,37 @@ def card_words(
     """What a run was made of, in words."""
     given, told = run_settings(record), record['headline']
     protocol = frozen_protocol(given['budget'], given['model'], told['peak_lr'], told['precision'])
+    del protocol['compiled'], protocol['tuned_for'] # of this machine; of the rate's choice
     listed = lambda pairs: ', '.join(f'{key} {value}' for key, value in pairs.items())
+    planted = listed({kind: f'{rate:.0%}' for kind, (rate, _) in given['plant'].items()})
     return dict(
-        model=given['model'], dataset=facts['name'], run=f"{record['study']}/{record['name']}",
-        licence=facts.get('licence') or 'not stated', made=listed(record['provenance']),
-        labels=f", labels {given['labels']}" if given.get('labels') else '', protocol=listed(protocol),
-        limit=f", at most {given['limit']:,} for training" if given.get('limit') else '')
+        model=given['model'], dataset=facts['name'], run=record['folder'].removeprefix('runs/'),
+        headline=told['text'], made=listed(record['provenance']),
+        licence=facts.get('licence') or 'not stated',
+        labels=f", labels {given['labels']}" if given['labels'] else '', protocol=listed(protocol),
+        limit=f", at most {given['limit']:,} for training" if given['limit'] else '',
+        planted=f', with planted defects ({planted})' if planted else '')
 
-# %% ../../nbs/8_reports/27_model_cards.ipynb #6638dece
+# %% ../../nbs/8_reports/27_model_cards.ipynb #f1987661
 def model_card(
     folder, # of a finished run of the template experiment
 ):          # -> ModelCard
     """The card of the networks that an experiment trained.
 
-    Raises ValueError for a run that scored none.
+    Raises ValueError for another run.
     """
     folder = Path(folder)
-    record, file = json.loads((folder/'run.json').read_text()), folder/'tables'/'scores.parquet'
-    if not file.exists(): raise ValueError(f'{folder} has no table of scores: that run trained no network')
-    name = run_settings(record)['dataset']
-    facts = card(name) if name in set(cards().name) else dict(name=Path(name).name)
-    slices = list(dict.fromkeys(['test', record['headline']['slice']]))
-    scores, words = arm_scores(folder, slices), card_words(record, facts)
-    arms, seeds = scores.index.unique('arm'), int(scores['count'].max())
+    record, file = json.loads((folder/'run.json').read_text()), folder/'tables'/'sizes.parquet'
+    if (record['template'], record['status']) != ('experiment', 'done'):
+        raise ValueError(f"{folder} is no finished experiment, but {record['template']}, {record['status']}")
+    facts = facts_of(run_settings(record)['dataset'])
+    scores = arm_scores(folder, list(dict.fromkeys(['test', record['headline']['slice']])))
+    sizes = pd.read_parquet(file).set_index('arm') if file.exists() else pd.DataFrame()
+    words, arms, n = card_words(record, facts), scores.index.unique('arm'), int(scores['count'].max())
     head = ModelCardData(
-        model_name=f"{words['model']} on {facts['name']}", license='apache-2.0', library_name='pytorch',
-        pipeline_tag='image-classification', tags=['dq_workbook', 'data-centric'], metrics=['accuracy'],
-        datasets=[facts['hub']] if facts.get('hub') else None, eval_results=card_results(scores, facts))
-    words |= dict(arms=', '.join(arms), n=len(arms) * seeds, seeds=seeds, table=arm_table(folder, slices),
+        model_name=f"{words['model']} on {facts['name']}", eval_results=card_results(scores, facts),
+        library_name='pytorch', pipeline_tag='image-classification', tags=['dq_workbook', 'data-centric'],
+        metrics=['accuracy'], datasets=[facts['hub']] if facts.get('hub') else None)
+    words |= dict(arms=', '.join(arms), n=len(arms) * n, seeds=n, table=arm_table(scores, sizes),
                   effects=effect_lines(folder, record))
-    text = (MODEL_TEXT + MODEL_USE).format(**words)
-    return ModelCard(f'---\n{head.to_yaml()}\n---\n\n{text}')
+    return ModelCard(f'---\n{head.to_yaml()}\n---\n\n' + (MODEL_TEXT + MODEL_USE).format(**words))

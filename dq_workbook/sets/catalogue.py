@@ -4,17 +4,19 @@
 
 # %% auto #0
 __all__ = ['CARD_COLUMNS', 'LOCAL_SETS', 'EVIDENCE_FIELDS', 'LICENCE_FIELDS', 'UNKNOWN_ACCURACY', 'OPEN_VOCABULARY', 'CRITERIA',
-           'TEST_ONLY_TASKS', 'PER_MODALITY', 'MIN_IMAGES', 'card_rows', 'cards', 'card', 'fact_source', 'card_facts',
-           'accuracy_score', 'log_share', 'diversity_score', 'usefulness_parts', 'rate_cards', 'eligible_cards',
-           'best_cards', 'selection_reason', 'select', 'sensitivity']
+           'TEST_ONLY_TASKS', 'PER_MODALITY', 'MIN_IMAGES', 'card_rows', 'cards', 'card', 'facts_of', 'fact_source',
+           'card_facts', 'accuracy_score', 'log_share', 'diversity_score', 'usefulness_parts', 'rate_cards',
+           'eligible_cards', 'best_cards', 'selection_reason', 'select', 'sensitivity']
 
 # %% ../../nbs/2_sets/12_catalogue.ipynb #bfef68fa
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import yaml
 
+from ..core.files import safe_name
 from ..core.project import package_folder
 from ..core.registry import check_choice
 
@@ -51,6 +53,15 @@ def card(
     table = cards().set_index('name', drop=False).astype(object)
     row = table.loc[check_choice(name, table.index, 'data set')]
     return row.where(row.notna(), None).to_dict()
+
+# %% ../../nbs/2_sets/12_catalogue.ipynb #ed22f37c
+def facts_of(
+    dataset,      # name or path of images
+    licence=None, # of images that the catalogue doesn't know
+):                # -> dict with name, licence, redistributable, and what else the catalogue knows
+    """What the catalogue knows of a set, or its user says."""
+    if dataset in set(cards().name): return card(dataset)
+    return dict(name=safe_name(Path(dataset).name), licence=licence, redistributable=licence is not None)
 
 # %% ../../nbs/2_sets/12_catalogue.ipynb #760cd0da
 EVIDENCE_FIELDS = ('label_error_rate', 'duplicate_rate', 'leak_rate', 'evidence')
