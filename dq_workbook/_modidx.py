@@ -2006,6 +2006,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                            'dq_workbook.reports.pages.environment': ( '8_reports/pages.html#environment',
                                                                                       'dq_workbook/reports/pages.py'),
                                            'dq_workbook.reports.pages.gap': ('8_reports/pages.html#gap', 'dq_workbook/reports/pages.py'),
+                                           'dq_workbook.reports.pages.markdown_table': ( '8_reports/pages.html#markdown_table',
+                                                                                         'dq_workbook/reports/pages.py'),
                                            'dq_workbook.reports.pages.meets': ( '8_reports/pages.html#meets',
                                                                                 'dq_workbook/reports/pages.py'),
                                            'dq_workbook.reports.pages.pages': ( '8_reports/pages.html#pages',

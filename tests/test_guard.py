@@ -110,12 +110,15 @@ def test_a_side_without_images_guards_nothing_and_says_so(clean, sides):
         dq.guard(train, test)
 
 
+@pytest.mark.parametrize('thorough', [False, True])
 @pytest.mark.parametrize('way', WAYS)
-def test_a_side_that_cannot_be_read_guards_nothing_and_says_so(clean, test, way, tmp_path):
-    broken = rows(dict(bad=b'broken'))
-    with pytest.raises(ValueError, match='can be read'): dq.guard(broken, against(way, test, tmp_path))
-    with pytest.raises(ValueError, match='can be read'):
-        dq.guard(rows(clean), broken if way == 'images' else dq.fingerprint(broken, tmp_path/'bad.jsonl'))
+def test_a_side_that_cannot_be_read_guards_nothing_and_says_so(clean, test, way, thorough, tmp_path):
+    broken, told = rows(dict(bad=b'broken')), 'images can be read, so nothing could be compared'
+    with pytest.raises(ValueError, match=told):
+        dq.guard(broken, against(way, test, tmp_path), thorough=thorough)
+    with pytest.raises(ValueError, match=told):
+        known = broken if way == 'images' else dq.fingerprint(broken, tmp_path/'bad.jsonl')
+        dq.guard(rows(clean), known, thorough=thorough)
 
 
 @pytest.mark.parametrize('way', WAYS)

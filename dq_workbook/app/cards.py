@@ -10,6 +10,8 @@ __all__ = ['CARD_TEXT', 'CARD_USE', 'LEDGER_ALONE', 'ABOUT_TRUST', 'UNMEASURED',
 # %% ../../nbs/9_app/00_cards.ipynb #15c61f42
 from huggingface_hub import DatasetCard, DatasetCardData
 
+from ..reports.pages import markdown_table
+
 # %% ../../nbs/9_app/00_cards.ipynb #013f56be
 CARD_TEXT = '''# {name}, curated
 
@@ -96,9 +98,8 @@ def describe_trust(
     if trust is None or trust.empty: return UNMEASURED
     cells = [(r.kind.replace('_', ' '), percent_interval(r, 'recall'), percent_interval(r, 'precision'),
               percent_interval(r, 'prevalence', 1)) for r in trust.itertuples()]
-    rows = ['| ' + ' | '.join(row) + ' |' for row in cells]
-    head = ['| planted | found | right among the flags | defective among the images |', '|---|---|---|---|']
-    return '\n'.join([ABOUT_TRUST, '', *head, *rows])
+    head = ('planted', 'found', 'right among the flags', 'defective among the images')
+    return f'{ABOUT_TRUST}\n\n{markdown_table(head, cells)}'
 
 # %% ../../nbs/9_app/00_cards.ipynb #8a1f0c05
 HUB_LICENCES = ('unknown', 'apache-2.0', 'mit', 'cc0-1.0', 'cc-by-2.0', 'cc-by-3.0', 'cc-by-4.0',

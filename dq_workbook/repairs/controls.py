@@ -116,9 +116,10 @@ def wrong_labels(
 ):         # -> Series: name -> training images with a label known to be wrong; empty where none is known
     """How many wrong labels an arm is trained on."""
     known = truth[truth.kind.map(lambda kind: KINDS[kind].relabels).astype(bool)]
+    if known.empty: return pd.Series(dtype=int)
     right = known.drop_duplicates('id').set_index('id').label
     counts = {}
-    for arm, images in arms.items() if len(known) else ():
+    for arm, images in arms.items():
         given = labels_by_id(images(0) if callable(images) else images, 'train')
         counts[arm] = sum(name in given and given[name] != label for name, label in right.items())
-    return pd.Series(counts, name='wrong_labels', dtype=int)
+    return pd.Series(counts, name='wrong_labels')

@@ -22,6 +22,8 @@ import pandas as pd
 
 from ..core.files import write_atomic
 from ..core.project import package_folder
+from ..sets.images import image_bytes
+from ..faults.quality import is_readable
 from ..audits.auditors import audit
 from .leak_search import search_leaks
 from .picture_hash import HASH_SIDE, MIN_QUALITY, hash_images
@@ -33,7 +35,7 @@ def only_pictures(
 ):          # -> Dataset with the columns id (text) and image
     """The pictures of one side.
 
-    Raises ValueError in one line where there are none.
+    Raises ValueError in one line where there are none, or none that can be read.
     """
     if isinstance(images, dict):
         if split not in images and len(images) != 1:
@@ -43,6 +45,8 @@ def only_pictures(
         raise ValueError(f'{split} is given as a DatasetDict or a Dataset, not as {type(images).__name__}')
     if 'image' not in images.column_names: raise ValueError(f'the {split} images have no column `image`')
     if not len(images): raise ValueError(f'there are no {split} images, so nothing could be compared')
+    if not any(map(is_readable, image_bytes(images))): # which ends at the first one
+        raise ValueError(f'none of the {split} images can be read, so nothing could be compared')
     if images.features.get('id') == datasets.Value('string'): return images.select_columns(['id', 'image'])
     names = images['id'][:] if 'id' in images.column_names else range(len(images))
     return images.select_columns(['image']).add_column('id', list(map(str, names)))
@@ -72,7 +76,6 @@ def fingerprint(
     """
     pictures = only_pictures(test, 'test')
     names, table = public_ids(pictures['id'][:]), hash_images(pictures)
-    if not len(table): raise ValueError(f'none of {len(names)} images can be read: there is no fingerprint')
     header = dict(format=FINGERPRINT_FORMAT, version=FINGERPRINT_VERSION, hash=HASH_NAME,
                   images=len(names), unreadable=len(names) - len(table))
     if about: header['about'] = about
@@ -200,12 +203,8 @@ def hash_leaks(
     known, # DataFrame of `read_fingerprint`
     seed,  # of the sample that sets the limit
 ):         # -> DataFrame with LEAK_COLUMNS
-    """The training images whose hashes, or flat pixels, stand in a fingerprint.
-
-    Raises ValueError where no training image can be read.
-    """
+    """The training images whose hashes, or flat pixels, stand in a fingerprint."""
     seen, flat = hash_images(train), known.quality < MIN_QUALITY
-    if not len(seen): raise ValueError('no training image can be read: nothing was compared')
     equal = seen[seen.pixels != ''].merge(known[flat], on='pixels')
     parts = [pd.DataFrame(dict(train_id=equal.id_x, test_id=equal.id_y, score=1.0))]
     seen, known = seen[seen.pixels == ''], known[~flat]

@@ -16,7 +16,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from ..core.runs import run_settings
 from ..sets.catalogue import facts_of
 from ..training.protocol import frozen_protocol
-from .pages import effect
+from .pages import effect, markdown_table
 from .collect import main_effects
 
 # %% ../../nbs/8_reports/27_model_cards.ipynb #f48bff0b
@@ -41,8 +41,7 @@ def arm_table(
     told = told.unstack('slice')[list(scores.index.unique('slice'))].add_prefix('accuracy in %, ')
     known = sizes[[name for name in SIZE_WORDS if name in sizes]].reindex(told.index).map('{:,.0f}'.format)
     table = known.rename(columns=SIZE_WORDS).join(told).loc[scores.index.unique('arm')].reset_index()
-    lines = [[*table], ['---'] * len(table.columns), *table.to_numpy().tolist()]
-    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
+    return markdown_table(table.columns, table.to_numpy())
 
 # %% ../../nbs/8_reports/27_model_cards.ipynb #5e888253
 MODEL_TEXT = '''# {model} on {dataset}: {arms}
@@ -94,6 +93,7 @@ def effect_lines(
              if r.get('family', 'check') != 'check' and r['low'] != 'nan']
     return '\n'.join(lines) or 'No contrast with an interval was measured.'
 
+# %% ../../nbs/8_reports/27_model_cards.ipynb #ddeb4a55
 def card_results(
     scores, # DataFrame from `arm_scores`
     facts,  # dict with name, and hub where it has an address there
@@ -103,7 +103,6 @@ def card_results(
                  dataset_name=facts['name'], metric_type='accuracy', dataset_split='test')
     return [EvalResult(**about, metric_name=f'{arm}, {where}', metric_value=round(float(row['mean']), 4))
             for (arm, where), row in scores.iterrows()]
-
 
 # %% ../../nbs/8_reports/27_model_cards.ipynb #59d8b904
 def card_words(
