@@ -17,7 +17,8 @@ help:  ## print this list
 	@echo 'make TARGET; settings: SWEEP=name or file.yaml, JOBS=runs at a time, PYTHON=interpreter'
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
 
-setup: .venv/.installed $(FASTDUP)  ## build the two environments, when missing or older than their inputs
+setup:  ## build the two environments, when missing or older than their inputs
+	@$(MAKE) --no-print-directory -s -j2 .venv/.installed $(FASTDUP)
 
 sweep: setup  ## run a grid of executed notebooks: make sweep SWEEP=cifar10
 	$(BIN)/dq sweep $(SWEEP) --jobs $(JOBS)
@@ -99,8 +100,10 @@ clean:  ## remove the environments (runs and data stay)
 
 .venv/.installed: pyproject.toml requirements.lock
 	@test -n '$(PYTHON)' || { echo 'dq_workbook needs Python 3.11, 3.12 or 3.13: install one, or say make PYTHON=/path/to/python3.11'; exit 1; }
+	@echo 'some minutes: about 7 GB of packages go to .venv and .venv-fastdup'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install -q $(LOCKED) -e '.[dev]'
+	$(BIN)/pip install -q --no-compile $(LOCKED) -e '.[dev]'
+	@$(BIN)/python -m compileall -q -j2 .venv/lib >/dev/null 2>&1 || true # on both cores; some files are of other Pythons
 	@$(BIN)/pip install -q -e '.[guard]' >/dev/null 2>&1 || echo 'pdqhash could not be built (it needs a C++ compiler); one test, which compares hashes with it, is skipped'
 	@$(BIN)/jupyter labextension disable '@jupyterlab/apputils-extension:announcements' >/dev/null 2>&1 || { echo 'JupyterLab could not be told to ask nobody for news and updates'; exit 1; }
 	@if git rev-parse --git-dir >/dev/null 2>&1; then git config --local include.path ../.gitconfig; fi

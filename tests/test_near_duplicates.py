@@ -149,9 +149,9 @@ def test_sets_of_one_or_two_or_of_equal_pictures_are_audited():
 
 @pytest.fixture(scope='module')
 def altered():
-    """Digits, the densest set, with fifty copies of each of four kinds."""
+    """Digits, the densest set, with thirty copies of each of four kinds."""
     names = ['mirror', 'JPEG 30', 'darker 30 %', 'brighter 30 %']
-    return plant_alterations(load('digits'), 50, seed=3, names=names)[0]
+    return plant_alterations(load('digits', limit=800), 30, seed=3, names=names)[0]
 
 
 @pytest.fixture(scope='module')
@@ -168,7 +168,7 @@ def test_flags_stay_when_a_twentieth_is_dropped_or_foreign_images_come(altered, 
     train, random, ids = altered['train'], np.random.default_rng(0), set(altered['train']['id'])
     kept = train.select(np.sort(random.permutation(len(train))[:int(0.95 * len(train))]))
     assert same_flags(before, flagged(DatasetDict(altered, train=kept)), set(kept['id'])) <= 0.05
-    strange = [(f'foreign-{k}', picture) for k, picture in enumerate(pictures(300, seed=9))]
+    strange = [(f'foreign-{k}', picture) for k, picture in enumerate(pictures(150, seed=9))]
     foreign = make_set(strange)['train']
     columns = {name: [*train[name][:], *foreign[name][:]] for name in ('id', 'label')}
     raw = [*image_bytes(train), *image_bytes(foreign)]
