@@ -2,12 +2,14 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from PIL import Image
 
 PUSH = '''
 import sys
@@ -127,6 +129,27 @@ def test_a_card_without_a_name_and_a_ledger_of_two_minds_are_refused(release, tm
     assert not (tmp_path/'refused').exists()
 
 
+def test_pictures_of_a_folder_are_in_the_release_when_the_folder_is_gone(tmp_path):
+    """They lie in files of their own, to which a table may point, on this machine alone."""
+    import datasets
+    import dq_workbook as dq
+    from dq_workbook.app.release_check import check_bytes
+    for k in range(24):
+        (tmp_path/'pets'/'cd'[k % 2]).mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((32, 32), 20 + 10 * k).save(tmp_path/'pets'/'cd'[k % 2]/f'{k}.png')
+    images = dq.load(tmp_path/'pets')
+    ledger = dq.curate(images, dq.audit(images, kinds=['exact_duplicate']), 'dedup')[1]
+    card = dict(name='pets', licence='CC0-1.0', redistributable=True)
+    folder = dq.build_release(images, ledger, card, tmp_path/'out', original=images)
+    shutil.rmtree(tmp_path/'pets')
+    opened = datasets.load_dataset(str(folder), 'default', cache_dir=str(tmp_path/'cache'))
+    assert sum(len(rows) for rows in opened.values()) == 24
+    for rows in opened.values():
+        check_bytes(rows)
+        assert {picture.size for picture in rows['image']} == {(32, 32)}
+    with pytest.raises(ValueError, match='is not in the release'): check_bytes(images['train'])
+
+
 def test_a_release_opens_as_its_users_will_open_it_even_one_without_a_change(release, tmp_path):
     import dq_workbook as dq
     from dq_workbook.app.release_check import check_release
@@ -136,4 +159,5 @@ def test_a_release_opens_as_its_users_will_open_it_even_one_without_a_change(rel
     same = dq.build_release(images, nothing, card, tmp_path/'same', original=images)
     checks = [check_release(folder, images).set_index('check') for folder in (release, same)]
     assert all(table.passed.all() for table in checks), checks
+    with pytest.raises(ValueError, match='nothing to release'): dq.build_release(None, nothing, card, tmp_path/'no')
     assert '1 changes' in checks[0].said['load_dataset'] and 'changes' not in checks[1].said['load_dataset']
