@@ -159,5 +159,6 @@ def test_a_release_opens_as_its_users_will_open_it_even_one_without_a_change(rel
     same = dq.build_release(images, nothing, card, tmp_path/'same', original=images)
     checks = [check_release(folder, images).set_index('check') for folder in (release, same)]
     assert all(table.passed.all() for table in checks), checks
-    with pytest.raises(ValueError, match='nothing to release'): dq.build_release(None, nothing, card, tmp_path/'no')
+    with pytest.raises(ValueError, match='nothing to release'):
+        dq.build_release(None, nothing, card, tmp_path/'no')
     assert '1 changes' in checks[0].said['load_dataset'] and 'changes' not in checks[1].said['load_dataset']

@@ -49,8 +49,8 @@ Take the original data set{home} and leave the ledger aside; or apply the rows t
 {licence}
 '''
 
-ABOUT_LEDGER = '''Every change stands in `ledger.parquet`: the image's id, what was done (drop or relabel), the kind
-of defect, the old and new label, and the reason. Only the training split was changed.'''
+ABOUT_LEDGER = '''Every change stands in `ledger.parquet`: the image's id, what was done (drop or relabel),
+the kind of defect, the old and new label, and the reason. Only the training split was changed.'''
 LEDGER_ALONE = ('The licence of the original allows no copy here, or states none: '
                 'this release holds the changes only.')
 ABOUT_TRUST = ('With 95 % intervals, measured by planting defects into this set. The last column estimates, '

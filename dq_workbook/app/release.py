@@ -108,7 +108,7 @@ def write_images(
     rows, # Dataset
     file, # Path, .parquet
 ):        # -> None
-    """Write rows with the bytes of their pictures, wherever those lie, and without folders of this machine."""
+    """Write rows with the bytes of their pictures, wherever those lie, without folders of this machine."""
     with pq.ParquetWriter(file, rows.features.arrow_schema) as writer:
         for table in rows.with_format('arrow').iter(ROWS_AT_ONCE):
             writer.write_table(embed_table_storage(table.cast(rows.features.arrow_schema)))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['N_NEIGHBORS', 'N_MIRRORED', 'ONE_PICTURE', 'FEWEST_LABELS', 'N_SHOWN', 'all_pair_findings', 'needs_embedding',
            'same_for_copies', 'class_findings', 'collect_findings', 'concat_findings', 'readable_bytes',
-           'doubtful_pairs', 'pair_words', 'heirs', 'keep_one_copy']
+           'doubtful_pairs', 'pair_words', 'heirs', 'keep_one_copy', 'keep_the_better']
 
 # %% ../../nbs/4_audits/11_findings.ipynb #53a39709
 import numpy as np
@@ -180,3 +180,13 @@ def keep_one_copy(
     bad = changes.id[first & changes.action.eq('drop') & changes.kind.isin(kind_names('quality'))]
     copies = changes[first & is_copy]
     return changes[~(is_copy & changes.id.isin(heirs(dict(zip(copies.id, copies.other)), {*bad})))]
+
+def keep_the_better(
+    flagged, # flagged findings
+    free,    # Series of bool: pairs of which either may go
+):           # -> the same; of a near duplicate the picture that is flagged as bad comes first, and goes
+    """See that a blurred or coarser copy goes, and not what it was made of."""
+    bad = set(flagged.id[flagged.kind.isin(kind_names('quality'))])
+    turned = free & flagged.kind.eq('near_duplicate') & flagged.other.isin(bad) & ~flagged.id.isin(bad)
+    first, second = flagged.other.where(turned, flagged.id), flagged.id.where(turned, flagged.other)
+    return flagged.assign(id=first, other=second)

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['THUMB_SIDE', 'COMMON_SIDE', 'CORNER_SIDE', 'STATS_COLUMNS', 'IMAGE_MEASURES', 'STATS_BATCH', 'SERIAL_UP_TO',
            'NO_THUMBS', 'FLAT', 'sharpness', 'jpeg_coarseness', 'blockiness', 'image_measures', 'brightness_measures',
-           'blockiness_measure', 'measure_by_size', 'batch_stats', 'write_image_stats', 'label_table', 'image_stats',
-           'flat_pictures', 'plain_share']
+           'blockiness_measure', 'measure_by_size', 'batch_stats', 'write_image_stats', 'join_spellings', 'label_table',
+           'image_stats', 'flat_pictures', 'plain_share']
 
 # %% ../../nbs/4_audits/00_image_stats.ipynb #82a7cf1a
 from functools import partial
@@ -21,6 +21,8 @@ from ..core.files import write_folder
 from ..core.cache import cache_path, digest
 from ..core.parallel import progress_bar, run_parallel
 from ..sets.images import decode_image, image_bytes
+from ..sets.dataset import known_classes
+from ..sets.columns import spellings
 
 # %% ../../nbs/4_audits/00_image_stats.ipynb #b43e7c28
 def sharpness(
@@ -138,13 +140,25 @@ def write_image_stats(
     pd.concat(tables, ignore_index=True).to_parquet(folder/'stats.parquet')
 
 # %% ../../nbs/4_audits/00_image_stats.ipynb #4e7f575f
+def join_spellings(
+    labels, # Series of int, -1 without a label
+    names,  # class names
+):          # -> Series of int: what differs in spelling only has the number of its most frequent spelling
+    """Take a class spelt several ways for one: nobody can see in a picture which spelling is right."""
+    counts = labels.value_counts()
+    for several in spellings(names):
+        numbers = [names.index(name) for name in several]
+        labels = labels.replace(numbers, max(numbers, key=lambda number: counts.get(number, 0)))
+    return labels
+
 def label_table(
     images, # DatasetDict
 ):          # -> DataFrame id, split, label (-1 without labels), one row per image in the order of the splits
-    """Everything that is known of the images without decoding them."""
+    """Everything that is known of the images without decoding them; a class spelt twice is one."""
     labels = lambda rows: rows['label'][:] if 'label' in rows.column_names else -1
-    return pd.concat([pd.DataFrame(dict(id=rows['id'][:], split=name, label=labels(rows)))
-                      for name, rows in images.items()], ignore_index=True)
+    table = pd.concat([pd.DataFrame(dict(id=rows['id'][:], split=name, label=labels(rows)))
+                       for name, rows in images.items()], ignore_index=True)
+    return table.assign(label=join_spellings(table.label, known_classes(images)))
 
 def image_stats(
     images, # DatasetDict

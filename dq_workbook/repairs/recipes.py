@@ -24,14 +24,13 @@ from ..sets.dataset import (
 from ..sets.checksums import check_checksums, check_ledger_rows
 from ..sets.own_sets import as_repairable
 from ..faults.kinds import KINDS, kind_names
-from ..audits.findings import keep_one_copy
+from ..audits.findings import keep_one_copy, keep_the_better
 from ..audits.auditors import AUDITORS
 from ..audits.flag_precision import PRECISION_COLUMNS, measure_precision
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #a31a97b9
 RECIPES = Registry('recipe') # name -> tuple of (action, kind), or a function that gives one
 ACTIONS = ('drop', 'relabel', 'drop_test')
-
 DEDUP = (('drop', 'exact_duplicate'), ('drop', 'near_duplicate'))
 LEAK_FREE = (('drop', 'leak'),)
 LEAK_FREE_TEST = (('drop_test', 'leak'),)
@@ -73,6 +72,7 @@ def planned_changes(
     """What the rules would do, in their order."""
     flagged = check_table(findings, 'findings')[lambda f: f.flagged.astype(bool) & f.id.isin(labels)]
     if 'relation' in flagged: flagged = flagged[flagged.relation.ne('same_scene')] # kept together instead
+    flagged = keep_the_better(flagged, is_of_auditor(flagged.tool) & flagged.other.isin(labels))
     flagged = flagged.sort_values(['score', 'id'], ascending=[False, True], kind='stable')
     turned = dict(drop_test=dict(id='other', other='id')) # of a leak, the test image
     of_kind = lambda action, kind: flagged[flagged.kind == kind].rename(columns=turned.get(action, {}))

@@ -45,15 +45,15 @@ def precision_words(
     precision, # DataFrame from `measure_precision`
     n_images,  # in training
 ):             # -> text
-    """How often the flags of a kind are right on these very pictures."""
+    """How often the flags of a kind are right: of pairs by what chance gives, else on these very pictures."""
     if kind in CERTAIN: return 'certain'
     rows = precision[precision.kind == kind].sort_values('score')
     if len(rows):
         row = rows.iloc[max(0, rows.score.searchsorted(least, 'right') - 1)] # from that score on
         sure = f' ({row.low:.0%} to {row.high:.0%})' if row.low < row.high else ''
         if row.high - row.low > VAGUE: return f"can't be told well here{sure}"
-        share = share_words(row.precision)
-        return f"{share} {'is' if share.startswith('about 1 ') else 'are'} right here{sure}"
+        share, here = share_words(row.precision), '' if KINDS[kind].family == 'pair' else ' here'
+        return f"{share} {'is' if share.startswith('about 1 ') else 'are'} right{here}{sure}"
     few = KINDS[kind].planted and n_images < FEWEST
     return f"can't be told with fewer than {FEWEST} images" if few else "can't be told here"
 
@@ -255,7 +255,7 @@ AUDIT_PAGE = '''<!doctype html><html lang="en"><head><meta charset="utf-8"><titl
 <p class="soft">Auditor: {{ tool }}. {{ why }}</p>
 <h1>{{ headline }}</h1>
 <p>{{ changes }} A flag is a suspicion: how often it is right was measured by planting defects into these
-pictures, where that can be done.</p>
+pictures, where that can be done, and holds for defects like those; milder ones make it look too low.</p>
 {% if doubt %}<p><b>{{ doubt }}</b></p>{% endif %}
 {% for row in assumed if row.what == 'warning' %}<p><b>{{ row.how[0]|upper }}{{ row.how[1:] }}</b></p>
 {% endfor %}

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FILE_COLUMNS', 'LABEL_COLUMNS', 'IMAGE_COLUMNS', 'from_rows', 'find_column', 'image_columns', 'label_column',
            'move_column', 'standardize_columns', 'is_known_label', 'drop_unusable', 'label_texts', 'joint_classes',
-           'align_classes', 'concat_parts', 'join_parts', 'warn_of_classes', 'read_class_list']
+           'align_classes', 'concat_parts', 'join_parts', 'spellings', 'warn_of_classes', 'read_class_list']
 
 # %% ../../nbs/2_sets/04_columns.ipynb #3265ccc4
 from pathlib import Path
@@ -220,17 +220,23 @@ def join_parts(
                                  for split, named in splits.items()})
 
 # %% ../../nbs/2_sets/04_columns.ipynb #ceeb2ded
+def spellings(
+    names, # class names
+):         # -> list of lists of those that differ in spelling only, by case, blanks or marks
+    """What looks like one class spelt several ways."""
+    alike = {}
+    for name in names: alike.setdefault(''.join(name_words(name)) or name, []).append(name)
+    numbers = lambda several: {''.join(filter(str.isdigit, name)) for name in several}
+    return [several for several in alike.values() if len(several) > 1 and len(numbers(several)) == 1]
+
 def warn_of_classes(
     images, # DatasetDict with labels
     intake, # Intake, which gets the warnings
 ):          # -> None
     """Tell classes that differ only in spelling, and classes that can't be tested or trained."""
-    names, alike = class_names(images), {}
-    for name in names: alike.setdefault(''.join(name_words(name)) or name, []).append(name)
-    for spellings in alike.values():
-        numbers = {''.join(filter(str.isdigit, name)) for name in spellings}
-        if len(spellings) > 1 and len(numbers) == 1:
-            intake.warn(f"one class or several? {' and '.join(map(repr, spellings))} differ in spelling only")
+    names = class_names(images)
+    for several in spellings(names):
+        intake.warn(f"one class or several? {' and '.join(map(repr, several))} differ in spelling only")
     have = {split: {names[k] for k in set(rows['label'][:])} for split, rows in images.items() if len(rows)}
     for split, own in have.items() if len(have) > 1 else ():
         only = sorted(own - set().union(*(other for name, other in have.items() if name != split)))
