@@ -1,12 +1,15 @@
 """The auditors: a fastdup that is missing or has expired, the contract of both, and what they find."""
 import functools
+import io
 
 import pytest
-from datasets import ClassLabel, DatasetDict, concatenate_datasets
+from datasets import ClassLabel, DatasetDict, Features, Value, concatenate_datasets
+from datasets import Image as ImageFeature
 from pandas.testing import assert_frame_equal
+from PIL import Image
 
 from dq_workbook.core.tables import FINDING_COLUMNS
-from dq_workbook.sets.dataset import replace_column
+from dq_workbook.sets.dataset import from_columns, replace_column
 from dq_workbook.sets.load import load
 from dq_workbook.faults.kinds import kind_names
 from dq_workbook.faults.plant import plant, plant_all
@@ -145,6 +148,28 @@ def test_copies_of_every_picture_say_nothing_new_of_labels_and_shortcuts():
     for _, part in thrice.groupby(thrice.id.str[-2:]):
         part = part.assign(id=part.id.str[:-2]).drop(columns='other').sort_values(['kind', 'id'])
         assert_frame_equal(part.reset_index(drop=True), once.reset_index(drop=True), atol=2e-3, rtol=0)
+
+
+def test_files_with_one_first_frame_are_no_exact_duplicates_and_copies_of_them_are():
+    pictures = [p.convert('L') for p in load('digits', limit=60)['train']['image']]
+    blank = Image.new('L', (32, 32))
+    def animated(k):
+        buffer = io.BytesIO()
+        blank.save(buffer, 'GIF', save_all=True, append_images=pictures[3 * k:3 * k + 3])
+        return buffer.getvalue()
+    raws = [animated(k) for k in (*range(8), 0)]
+    rows = dict(id=[f'{k}' for k in range(9)], image=raws, label=[0] * 9)
+    features = Features(id=Value('string'), image=ImageFeature(), label=ClassLabel(names=['a']))
+    found = audit(DatasetDict(train=from_columns(rows, features)))
+    flagged = found[found.flagged & found.kind.isin(['exact_duplicate', 'near_duplicate'])]
+    assert [{*pair} for pair in zip(flagged.id, flagged.other)] == [{'0', '8'}]
+
+
+def test_ids_that_begin_anew_in_each_split_are_told():
+    digits = load('digits', limit=60)
+    number = lambda rows: replace_column(rows, 'id', [str(k) for k in range(len(rows))])
+    with pytest.raises(ValueError, match='train and test have an image .0. each'):
+        audit(DatasetDict({split: number(rows) for split, rows in digits.items()}))
 
 
 def test_a_class_spelt_two_ways_is_no_wrong_label():

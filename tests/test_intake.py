@@ -263,6 +263,14 @@ def test_a_flat_folder_is_a_set_without_classes_and_words_before_numbers_are_cla
     assert class_names(load(tmp_path/'named')) == ['cat', 'dog']
 
 
+@pytest.mark.parametrize('name, text', [
+    ('meta.csv', 'idx;klasse\n1;cat\n'), ('labels.json', '{"0.png": "cat"}')])
+def test_a_label_file_that_is_not_understood_is_named(tmp_path, name, text):
+    put(tmp_path/'pets'/'images', *(f'{k}.png' for k in range(6)))
+    (tmp_path/'pets'/name).write_text(text)
+    assert account(load(tmp_path/'pets'))['not read'] == name
+
+
 def test_images_that_no_row_names_are_told_and_the_right_folder_is_taken(tmp_path):
     tree(tmp_path, 'train_images', 'test_images', n=4)
     (tmp_path/'train.csv').write_text('image_id,label\n' + '\n'.join(f'{k},{"ab"[k % 2]}' for k in range(4)))

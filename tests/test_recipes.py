@@ -1,6 +1,7 @@
 """Recipes do no harm: what they change is measured on the very set, and wrong labels never become more."""
 
 import datasets
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -10,6 +11,7 @@ from dq_workbook.sets.dataset import replace_column, replace_rows
 from dq_workbook.sets.load import load
 from dq_workbook.faults.plant import known_label_errors, plant
 from dq_workbook.audits.auditors import audit
+from dq_workbook.audits.detection import detection
 from dq_workbook.audits.flag_precision import measure_precision
 from dq_workbook.repairs.causes import CAUSES, is_right
 from dq_workbook.repairs.recipes import apply, curate
@@ -131,6 +133,31 @@ def test_the_kept_flags_of_fastdup_are_as_many_as_it_gave():
     counts = flags.groupby(['dataset', 'kind']).size().unstack(fill_value=0)
     for kind in counts: assert counts[kind].to_dict() == sets[kind].to_dict()
     assert not flags.duplicated(['dataset', 'id', 'kind']).any()
+
+
+@pytest.mark.parametrize('names', [['part 1', 'part 2'], ['a', 'b', 'c']])
+def test_nothing_is_changed_where_labels_say_nothing_of_the_pictures(names):
+    """As folders that are parts of a set, and no classes: half of them was called wrong."""
+    train = load('digits', limit=300)['train']
+    parts = np.random.default_rng(0).integers(0, len(names), len(train)).tolist()
+    train = train.remove_columns('label').add_column('label', parts, feature=datasets.ClassLabel(names=names))
+    images = datasets.DatasetDict(train=train)
+    findings = audit(images, kinds=['label_error'])
+    for recipe in ('relabel', 'drop_label_errors'):
+        ledger = curate(images, findings, recipe)[1]
+        assert ledger.empty and {*findings.id[findings.flagged]} >= {*ledger.attrs['review']}
+    trust = detection(images, findings).set_index('kind')
+    assert np.isnan(trust.precision['label_error']) and np.isnan(trust.prevalence['label_error'])
+
+
+def test_shares_and_tables_that_are_none_are_refused_in_a_line():
+    images = load('digits', limit=100)
+    findings = audit(images, kinds=['dark'])
+    for wrong in (dict(drop_from=-1), dict(drop_from=70), dict(relabel_from=float('nan'))):
+        with pytest.raises(ValueError, match='0 to 1, not'): curate(images, findings, 'curated', **wrong)
+    for table in (detection(images, findings), 'x'):
+        with pytest.raises(ValueError, match='a row a score'):
+            curate(images, findings, 'curated', precision=table)
 
 
 def test_nobody_chooses_between_two_labels_of_one_picture():

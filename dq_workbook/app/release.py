@@ -113,6 +113,7 @@ def write_images(
         for table in rows.with_format('arrow').iter(ROWS_AT_ONCE):
             writer.write_table(embed_table_storage(table.cast(rows.features.arrow_schema)))
 
+# %% ../../nbs/9_app/02_release.ipynb #3590bbe4
 def fill_release(
     folder,   # empty folder
     images,   # DatasetDict, or {} where only the ledger is released

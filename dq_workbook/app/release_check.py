@@ -35,6 +35,7 @@ def check_card(
         if not head.get(field): raise ValueError(f'the card says no {field}')
     return f"licence {head['license']}, {head['size_categories'][0]} rows"
 
+# %% ../../nbs/9_app/15_release_check.ipynb #82417b12
 def check_bytes(
     rows, # Dataset of a release
 ):        # -> None

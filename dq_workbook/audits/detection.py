@@ -22,7 +22,7 @@ from ..faults.kinds import KINDS, is_symmetric, kind_names
 from ..faults.plant import plant, plant_alterations
 from .near_duplicates import SCORE_WIDTH
 from .auditors import audit
-from .flag_precision import CERTAIN, measure_precision
+from .flag_precision import CERTAIN, FEWEST, measure_precision
 
 # %% ../../nbs/4_audits/15_detection.ipynb #4dd456f3
 def suspect_ids(
@@ -216,5 +216,8 @@ def detection(
     train = findings[findings.flagged.astype(bool) & findings.id.isin(images['train']['id'][:])]
     own = widen_points(own, 'precision', train.kind.value_counts())
     own = widen_points(own, 'prevalence', dict.fromkeys(own.index, len(images['train'])))
-    table.update(own[['precision', 'precision_low', 'precision_high']])
+    measured, enough = own[['precision', 'precision_low', 'precision_high']], len(images['train']) >= FEWEST
+    table.update(measured)
+    unseen = set(kind_names('label')) & set(train.kind) - set(own.index) if enough else ()
+    table.loc[[*unseen], [*measured]] = np.nan # labels that can't be seen in the pictures
     return table.join(own[[*DEFECT_SHARES]].astype(float)).reset_index()

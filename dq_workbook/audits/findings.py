@@ -181,6 +181,7 @@ def keep_one_copy(
     copies = changes[first & is_copy]
     return changes[~(is_copy & changes.id.isin(heirs(dict(zip(copies.id, copies.other)), {*bad})))]
 
+# %% ../../nbs/4_audits/11_findings.ipynb #6f6bff7f
 def keep_the_better(
     flagged, # flagged findings
     free,    # Series of bool: pairs of which either may go

@@ -81,8 +81,9 @@ def image_measures(
     thumb = picture.resize((THUMB_SIDE,) * 2, Image.Resampling.BOX if averages else Image.Resampling.BICUBIC)
     common = grey.resize((COMMON_SIDE,) * 2, Image.Resampling.BILINEAR) if narrow > COMMON_SIDE else grey
     corner = grey.crop((0, 0, *np.minimum(grey.size, CORNER_SIDE)))
+    more = [raw] if picture.info['frames'] > 1 else [] # what follows the first picture counts, too
     return dict(thumb=np.asarray(thumb), grey=np.asarray(common), corner=np.asarray(corner),
-                sha=digest(picture.tobytes(), list(picture.size)), coarseness=jpeg_coarseness(picture),
+                sha=digest(picture.tobytes(), list(picture.size), *more), coarseness=jpeg_coarseness(picture),
                 width=picture.width, height=picture.height, bytes=len(raw))
 
 # %% ../../nbs/4_audits/00_image_stats.ipynb #b9d050ce
@@ -160,6 +161,7 @@ def label_table(
                        for name, rows in images.items()], ignore_index=True)
     return table.assign(label=join_spellings(table.label, known_classes(images)))
 
+# %% ../../nbs/4_audits/00_image_stats.ipynb #b22ec583
 def image_stats(
     images, # DatasetDict
 ):          # -> (DataFrame id, split, label, STATS_COLUMNS; uint8 array [readable images, 32, 32, 3])

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RECIPES', 'ACTIONS', 'DEDUP', 'LEAK_FREE', 'LEAK_FREE_TEST', 'RELABEL', 'DROP_LABEL_ERRORS', 'LEAST_PRECISION',
            'MOSTLY_RIGHT', 'MOST_OF_A_CLASS', 'drop_low_quality', 'curated', 'recipe_rules', 'planned_changes',
-           'is_of_auditor', 'change_precision', 'allowed_changes', 'expected_wrong', 'change_reason', 'protect_classes',
+           'change_precision', 'allowed_changes', 'expected_wrong', 'change_reason', 'protect_classes',
            'keep_one_per_class', 'keep_other_labels', 'needed_precision', 'ledger_rows', 'make_ledger',
            'released_ledger', 'apply', 'curate']
 
@@ -25,8 +25,8 @@ from ..sets.checksums import check_checksums, check_ledger_rows
 from ..sets.own_sets import as_repairable
 from ..faults.kinds import KINDS, kind_names
 from ..audits.findings import keep_one_copy, keep_the_better
-from ..audits.auditors import AUDITORS
-from ..audits.flag_precision import PRECISION_COLUMNS, measure_precision
+from ..audits.auditors import is_of_auditor
+from ..audits.flag_precision import PRECISION_COLUMNS, check_precision, measure_precision
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #a31a97b9
 RECIPES = Registry('recipe') # name -> tuple of (action, kind), or a function that gives one
@@ -84,11 +84,7 @@ def planned_changes(
 # %% ../../nbs/5_repairs/00_recipes.ipynb #03caffd9
 LEAST_PRECISION = dict(relabel=0.9, drop=0.7, drop_test=0.7) # of the flags that are acted upon, by action
 
-def is_of_auditor(
-    tool, # Series of text, the column of a findings table
-):        # -> Series of bool, whether a finding is an auditor's and not a person's
-    """Whose word a finding is."""
-    return tool.astype(str).str.removesuffix('+cleanlab').isin([*AUDITORS])
+
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #1d2ee145
 def change_precision(
@@ -191,6 +187,7 @@ def needed_precision(
     precision, # DataFrame from `measure_precision`; None measures
 ):             # -> DataFrame with PRECISION_COLUMNS
     """How often flags are right, measured where the rules ask for it and an auditor's flags are concerned."""
+    check_precision(precision, least)
     if precision is not None: return precision
     asked, ours = {kind for action, kind in rules if least[action] > 0}, is_of_auditor(findings.tool)
     flagged = findings[findings.flagged.astype(bool) & findings.kind.isin(asked) & ours]
@@ -292,7 +289,7 @@ def curate(
 
     The ledger's attrs['review'] are the ids left to people, attrs['expected_wrong'] is the number of changes
     expected to be wrong: (estimate, low, high).
-    Raises ValueError for an unknown recipe, and for a finding about an image that isn't there.
+    Raises ValueError for an unknown recipe, a finding about an image that isn't there, and wrong shares.
     """
     images = as_repairable(images)
     least = dict(relabel=relabel_from, drop=drop_from, drop_test=drop_from)

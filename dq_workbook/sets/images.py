@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SEEN_RANGE', 'BATCH_BYTES', 'encode_image', 'scale_to_bytes', 'remove_transparency', 'to_rgb', 'is_deep',
-           'decode_deep', 'decode_image', 'without_decoding', 'read_bytes', 'ImageBytes', 'iterate_bytes',
-           'image_bytes']
+           'decode_deep', 'count_frames', 'decode_image', 'without_decoding', 'read_bytes', 'ImageBytes',
+           'iterate_bytes', 'image_bytes']
 
 # %% ../../nbs/2_sets/00_images.ipynb #aca5bac8
 import io
@@ -93,10 +93,19 @@ def decode_deep(
     return plain
 
 # %% ../../nbs/2_sets/00_images.ipynb #6f87899d
+def count_frames(
+    picture, # PIL image, opened
+):           # -> int; 1 where a broken file doesn't tell
+    """How many pictures an animation has, or pages a document."""
+    try: return getattr(picture, 'n_frames', 1)
+    except Exception: return 1
+
 def decode_image(
     raw, # bytes of an image file
 ):       # -> PIL image, RGB
-    """Decode an image file of any usual kind; its `info` holds the quantization tables of a JPEG.
+    """Decode an image file of any usual kind, of several pictures or pages the first.
+
+    Its `info` holds the quantization tables of a JPEG, and the number of pictures as `frames`.
 
     Raises ValueError with the reason when it can't be read whole.
     """
@@ -106,7 +115,7 @@ def decode_image(
         if is_deep(picture, raw): picture = decode_deep(picture, raw)
         picture.load()
         plain = to_rgb(ImageOps.exif_transpose(picture))
-        plain.info['quantization'] = getattr(picture, 'quantization', None)
+        plain.info |= dict(quantization=getattr(picture, 'quantization', None), frames=count_frames(picture))
         return plain
     except UnidentifiedImageError: raise ValueError('not a readable image: no known format') from None
     except Exception as error: raise ValueError(f'not a readable image: {error}') from None

@@ -96,7 +96,8 @@ def read_source(
     if source.root:
         data = {suffix for entry in FORMATS.values() for suffix in entry.suffixes}
         beside = {path for path in source.root.iterdir() if path.suffix in data and path.is_file()}
-        others = sorted((beside | intake.others) - {*source.files, source.root/'classes.txt'})
+        tables = () if source.name == 'class folders' else source.files # folders of pictures read no table
+        others = sorted((beside | intake.others) - {*tables, source.root/'classes.txt'})
         if others and source.depth: intake.assume('not read', count_endings(others))
     if 'label' in next(iter(images.values())).features: warn_of_classes(images, intake)
     images = ensure_unique_ids(ensure_test_split(images))
