@@ -73,6 +73,7 @@ def main(
     if name in ('-h', '--help'): return print(list_commands()) or 0
     where = 'dq'
     os.environ.setdefault('HF_DATASETS_DISABLE_PROGRESS_BARS', '1') # they tell of every small step
+    os.environ.setdefault('PYTHONWARNINGS', 'ignore:resource_tracker') # it frees what killed processes held
     try:
         COMMANDS[name] # an unknown one is answered with the near matches
         where = f'dq {name}'
