@@ -111,6 +111,15 @@ def test_a_side_without_images_guards_nothing_and_says_so(clean, sides):
 
 
 @pytest.mark.parametrize('thorough', [False, True])
+def test_both_sides_may_use_the_same_names(clean, test, thorough):
+    train = {str(k): picture for k, picture in enumerate(clean.values())}
+    tested = {str(k): picture for k, picture in enumerate(test.values())}
+    with pytest.raises(LeakFound) as caught:
+        dq.guard(rows(train | {'60': ImageOps.mirror(tested['7'])}), rows(tested), thorough=thorough)
+    assert caught.value.leaks[['train_id', 'test_id']].to_numpy().tolist() == [['60', '7']]
+
+
+@pytest.mark.parametrize('thorough', [False, True])
 @pytest.mark.parametrize('way', WAYS)
 def test_a_side_that_cannot_be_read_guards_nothing_and_says_so(clean, test, way, thorough, tmp_path):
     broken, told = rows(dict(bad=b'broken')), 'images can be read, so nothing could be compared'

@@ -23,6 +23,7 @@ import pandas as pd
 from ..core.files import write_atomic
 from ..core.project import package_folder
 from ..sets.images import image_bytes
+from ..sets.dataset import replace_column
 from ..faults.quality import is_readable
 from ..audits.auditors import audit
 from .leak_search import search_leaks
@@ -223,9 +224,12 @@ def audit_leaks(
     seed,  # of the auditor
 ):         # -> DataFrame with LEAK_COLUMNS
     """The training images that the open auditor calls a test image, or another picture of its scene."""
-    found = audit(datasets.DatasetDict(train=train, test=test), kinds=['leak'], seed=seed)
+    named = {split: replace_column(rows, 'id', [f'{split}/{i}' for i in rows['id'][:]])
+             for split, rows in dict(train=train, test=test).items()} # both sides may use the same ids
+    found = audit(datasets.DatasetDict(named), kinds=['leak'], seed=seed)
     found = found[found.flagged.astype(bool)]
-    return found[['id', 'other', 'score']].set_axis(LEAK_COLUMNS, axis=1)
+    ids = [found.id.str.removeprefix('train/'), found.other.str.removeprefix('test/')]
+    return pd.DataFrame(dict(zip(LEAK_COLUMNS, [*ids, found.score])))
 
 # %% ../../nbs/5_repairs/11_guard.ipynb #aae538de
 def find_leaks(
