@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['OVERLAP', 'ASK_FROM', 'N_HASHES', 'SUSPECT_COLUMNS', 'EVIDENCE', 'DOUBTFUL', 'MODES', 'caption_shingles',
-           'caption_overlap', 'min_hash', 'CaptionIndex', 'pictures_only', 'image_suspects', 'row_captions',
-           'caption_suspects', 'require_both', 'join_evidence', 'suspect_ledger', 'Benchmarks', 'row_classes',
-           'spare_classes', 'clean_rows', 'read_shard', 'clean_shards', 'decontaminate']
+           'caption_overlap', 'min_hash', 'CaptionIndex', 'image_suspects', 'row_captions', 'caption_suspects',
+           'require_both', 'join_evidence', 'suspect_ledger', 'Benchmarks', 'row_classes', 'spare_classes',
+           'clean_rows', 'read_shard', 'clean_shards', 'decontaminate']
 
 # %% ../../nbs/5_repairs/04_decontaminate.ipynb #9c29928a
 import os
@@ -24,7 +24,7 @@ from ..core.files import write_atomic
 from ..core.registry import check_choice
 from ..core.tables import TABLES
 from ..sets.images import image_bytes
-from ..sets.dataset import check_rows, class_names, replace_column, select_ids, split_rows
+from ..sets.dataset import check_rows, class_names, pictures_only, select_ids, split_rows
 from ..sets.sources import locate
 from ..audits.auditors import audit
 from .recipes import change_reason, keep_one_per_class
@@ -80,13 +80,6 @@ class CaptionIndex:
         return (self.known[-number][0], overlap) if near else ('', 0.0)
 
 # %% ../../nbs/5_repairs/04_decontaminate.ipynb #f8f18341
-def pictures_only(
-    split,     # Dataset
-    prefix='', # put before the ids
-):             # -> Dataset with only id and image
-    """A split without anything but pictures."""
-    return replace_column(split.select_columns(['id', 'image']), 'id', [prefix + i for i in split['id'][:]])
-
 SUSPECT_COLUMNS = ['id', 'other', 'score', 'flagged', 'reason']
 
 def image_suspects(

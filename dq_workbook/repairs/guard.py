@@ -23,7 +23,7 @@ import pandas as pd
 from ..core.files import write_atomic
 from ..core.project import package_folder
 from ..sets.images import image_bytes
-from ..sets.dataset import replace_column
+from ..sets.dataset import pictures_only
 from ..faults.quality import is_readable
 from ..audits.auditors import audit
 from .leak_search import search_leaks
@@ -224,9 +224,8 @@ def audit_leaks(
     seed,  # of the auditor
 ):         # -> DataFrame with LEAK_COLUMNS
     """The training images that the open auditor calls a test image, or another picture of its scene."""
-    named = {split: replace_column(rows, 'id', [f'{split}/{i}' for i in rows['id'][:]])
-             for split, rows in dict(train=train, test=test).items()} # both sides may use the same ids
-    found = audit(datasets.DatasetDict(named), kinds=['leak'], seed=seed)
+    both = dict(train=pictures_only(train, 'train/'), test=pictures_only(test, 'test/')) # ids may be the same
+    found = audit(datasets.DatasetDict(both), kinds=['leak'], seed=seed)
     found = found[found.flagged.astype(bool)]
     ids = [found.id.str.removeprefix('train/'), found.other.str.removeprefix('test/')]
     return pd.DataFrame(dict(zip(LEAK_COLUMNS, [*ids, found.score])))

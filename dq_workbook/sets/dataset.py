@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['from_columns', 'to_columns', 'class_names', 'known_classes', 'class_words', 'check_known', 'labels_by_id',
-           'check_classes', 'can_learn', 'select_ids', 'replace_column', 'replace_rows', 'append_rows', 'dataset_hash',
-           'check_rows', 'split_rows']
+           'check_classes', 'can_learn', 'select_ids', 'replace_column', 'pictures_only', 'replace_rows', 'append_rows',
+           'dataset_hash', 'check_rows', 'split_rows']
 
 # %% ../../nbs/2_sets/01_dataset.ipynb #494eb05b
 from collections import Counter
@@ -125,6 +125,13 @@ def replace_column(
     """Put other values in a column."""
     feature, order = rows.features[column], rows.column_names
     return rows.remove_columns(column).add_column(column, values, feature=feature).select_columns(order)
+
+def pictures_only(
+    split,     # Dataset
+    prefix='', # put before the ids
+):             # -> Dataset with only id and image
+    """A split without anything but pictures."""
+    return replace_column(split.select_columns(['id', 'image']), 'id', [prefix + i for i in split['id'][:]])
 
 def replace_rows(
     split,       # Dataset
