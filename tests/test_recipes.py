@@ -12,7 +12,7 @@ from dq_workbook.sets.load import load
 from dq_workbook.faults.plant import known_label_errors, plant
 from dq_workbook.audits.auditors import audit
 from dq_workbook.audits.detection import detection
-from dq_workbook.audits.flag_precision import measure_precision
+from dq_workbook.audits.flag_precision import PRECISION_COLUMNS, measure_precision
 from dq_workbook.repairs.causes import CAUSES, is_right
 from dq_workbook.repairs.recipes import apply, curate
 from dq_workbook.repairs.visual_layer import KIND_OF_FLAG
@@ -175,3 +175,25 @@ def test_nobody_chooses_between_two_labels_of_one_picture():
     agree = lambda row: dict(label=first['label'] if row['id'] == 'twin' else row['label'])
     images['train'] = rows.map(agree).cast(train.features)
     assert len(curate(images, audit(images, kinds=['exact_duplicate']), 'curated')[1]) == 1
+
+
+@pytest.mark.parametrize('check, dropped', [(0.8, 3), (2, 1)])
+def test_copies_go_only_where_chance_surely_explains_few_of_them(check, dropped):
+    images = load('digits', limit=300)
+    ids, scores = [i for i, label in labels(images).items() if label == 3][:6], (0.55, 0.6, 0.999)
+    rows = [('digits', ids[2 * k], 'near_duplicate', score, True, ids[2 * k + 1], None, 'open', 'copy')
+            for k, score in enumerate(scores)]
+    findings = pd.DataFrame(rows, columns=[*TABLES['findings'], 'relation'])
+    findings.attrs['near_duplicates'] = dict(threshold=1.5, n_images=240, tail=(0.4, 0.2), decoy_check=check)
+    ledger = curate(images, findings, 'dedup', precision=measure_precision(images, findings))[1]
+    assert len(ledger) == dropped and len(ledger.attrs['review']) == len(scores) - dropped
+
+
+def test_nothing_is_dropped_where_all_flags_may_be_wrong():
+    images = load('digits', limit=300)
+    rows = [('digits', images['train']['id'][0], 'dark', 0.9, True, None, None, 'open')]
+    findings = pd.DataFrame(rows, columns=TABLES['findings'])
+    for low, n_dropped in ((0.6, 1), (0.1, 0)):
+        told = pd.DataFrame(dict(kind=['dark'], score=0.5, precision=0.8, low=low, high=0.9))
+        told = told.reindex(columns=PRECISION_COLUMNS)
+        assert len(curate(images, findings, 'drop_low_quality', precision=told)[1]) == n_dropped

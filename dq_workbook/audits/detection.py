@@ -19,7 +19,8 @@ from ..sets.splits import subsample
 from ..sets.own_sets import as_images
 from ..faults.copies import SAME_PICTURE
 from ..faults.kinds import KINDS, is_symmetric, kind_names
-from ..faults.plant import plant, plant_alterations
+from ..faults.graded_copies import plant_graded
+from ..faults.plant import plant
 from .near_duplicates import SCORE_WIDTH
 from .auditors import audit
 from .flag_precision import CERTAIN, FEWEST, measure_precision
@@ -150,8 +151,8 @@ def altered_detection(
     seed,      # of the planting and the auditor
     copies,    # of each alteration, at most a hundredth of the images
 ):             # -> DataFrame with columns of DETECTION_COLUMNS; kind is an alteration
-    """What share of altered copies an audit of this set finds."""
-    altered, truth = plant_alterations(images, min(copies, max(1, len(images['train']) // 100)), seed)
+    """What share of copies an audit of this set finds, altered from hardly to strongly."""
+    altered, truth = plant_graded(images, min(copies, max(1, len(images['train']) // 100)), seed)
     findings = audit(altered, tool, kinds=list(SAME_PICTURE), seed=seed)
     names = dict(alteration='kind', n='n_planted', found='n_found', low='recall_low', high='recall_high')
     return recall_by_alteration(apply_threshold(findings, threshold), truth).rename(columns=names)

@@ -6,19 +6,22 @@
 __all__ = ['RATIO_AT', 'PLANT_RATE', 'WANTED', 'MOST_ROUNDS', 'FEWEST', 'CERTAIN', 'SCORES', 'DRAWS', 'FALLS_AT', 'SEEN',
            'PRECISION_COLUMNS', 'NOMINAL_FDR', 'survival', 'defect_share', 'score_precision', 'audit_spoilt',
            'planted_scores', 'extrapolated_share', 'least_share', 'share_interval', 'precision_rows', 'sees_planted',
-           'check_precision', 'known_precision', 'measure_precision']
+           'check_precision', 'pair_precision', 'known_precision', 'measure_precision']
 
 # %% ../../nbs/4_audits/14_flag_precision.ipynb #bf847b71
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from ..core.tables import check_table
+from ..stats.persistence import expected_false, most_false
 from ..sets.dataset import select_ids
 from ..faults.kinds import KINDS, kind_names
 from ..faults.plant import count_for_rate, plant
 from .image_stats import STATS_COLUMNS, image_stats
+from .near_duplicates import SCORE_WIDTH
 from .quality import quality_findings
 from .auditors import audit
 
@@ -180,17 +183,30 @@ PRECISION_COLUMNS = ('kind', 'score', 'precision', 'low', 'high', 'recall', 'sug
                      'prevalence_low', 'prevalence_high')
 NOMINAL_FDR = 0.05 # share of false pairs where an audit's own word is lost, as in a table read from a file
 
+def pair_precision(
+    findings, # findings table
+):            # -> DataFrame score, precision, low, high (0..1)
+    """The share of flagged copies that chance doesn't explain, and at least doesn't; by score."""
+    told = findings.attrs.get('near_duplicates', {})
+    if 'tail' not in told or 'relation' not in findings: false = most = np.where(SCORES < 1, NOMINAL_FDR, 0)
+    else:
+        copies = findings[findings.flagged & findings.relation.eq('copy') & (findings.score < 1)]
+        scores = copies.drop_duplicates(['id', 'other']).score # equal pixels score 1
+        gaps = told['threshold'] + SCORE_WIDTH * logit(SCORES)
+        n = np.maximum(1, len(scores) - np.searchsorted(np.sort(scores), SCORES))
+        false, most = expected_false(gaps, told['n_images'], told['tail']) / n, most_false(gaps, told) / n
+    precision, low = 1 - np.minimum(false, 1), 1 - np.minimum(most, 1)
+    return pd.DataFrame(dict(score=SCORES, precision=precision, low=low, high=precision))
+
 def known_precision(
     findings, # findings table
 ):            # -> DataFrame with PRECISION_COLUMNS
     """The precision of the kinds that need no planting."""
-    told, pairs = findings.attrs.get('near_duplicates'), findings[findings.kind.isin(kind_names('pair'))]
-    n_flagged = int((pairs.flagged.astype(bool) & (pairs.score < 1)).sum()) # equal pixels score 1
-    false = min(1, told['by_chance'] / max(n_flagged, 1)) if told else NOMINAL_FDR
-    rows = [(kind, 0.5, 1.0, 1.0, 1.0) for kind in CERTAIN]
-    for kind in kind_names('pair'):
-        if kind not in CERTAIN: rows += [(kind, 0.5, *[1 - false] * 3), (kind, 1.0, 1.0, 1.0, 1.0)]
-    return pd.DataFrame(rows, columns=PRECISION_COLUMNS[:5]).reindex(columns=PRECISION_COLUMNS)
+    sure = pd.DataFrame(dict(kind=CERTAIN, score=SCORES[0], precision=1.0, low=1.0, high=1.0))
+    curve = pair_precision(findings)
+    kinds = [kind for kind in kind_names('pair') if kind not in (*CERTAIN, 'same_scene')]
+    table = pd.concat([sure, *(curve.assign(kind=kind) for kind in kinds)], ignore_index=True)
+    return table.reindex(columns=PRECISION_COLUMNS)
 
 # %% ../../nbs/4_audits/14_flag_precision.ipynb #ecaadfdf
 def measure_precision(

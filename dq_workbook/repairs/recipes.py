@@ -103,15 +103,15 @@ def change_precision(
     return pd.DataFrame(rows, columns=['precision', 'low', 'high'])
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #f4f1f0c9
-MOSTLY_RIGHT = 0.5 # low end of the precision above which replaced labels leave fewer wrong ones
+MOSTLY_RIGHT = 0.5 # low end of the precision above which more changes are right than wrong
 
 def allowed_changes(
     planned, # DataFrame from `planned_changes`, with the columns of `change_precision`
     least,   # dict: action -> precision from which it is done, 0..1
 ):           # -> bool array: the changes that are made
-    """Of each kind and action, those from the score on where enough are right, labels even at the low end."""
-    wanted, harmless = planned.action.map(least).astype(float), planned.low > MOSTLY_RIGHT
-    sure = (planned.precision >= wanted) & (harmless | (planned.action != 'relabel'))
+    """Of each kind and action, those from the score on where enough are right, most even at the low end."""
+    wanted = planned.action.map(least).astype(float)
+    sure = (planned.precision >= wanted) & (planned.low > MOSTLY_RIGHT)
     key = [planned.kind, planned.action, is_of_auditor(planned.tool)]
     limit = planned.score.where(sure).groupby(key).transform('min')
     return ((planned.score >= limit) | (wanted <= 0)).to_numpy()

@@ -128,10 +128,10 @@ def changes_words(
 ):            # -> text, one line
     """What the proposed ledger does, how far it can be trusted, and what is left."""
     suspect = findings[findings.flagged.astype(bool) & ~findings.kind.isin(HARMLESS)]
-    counts, (wrong, *_) = ledger.action.value_counts(), ledger.attrs['expected_wrong']
-    words = dict(drop='dropped', relabel='relabelled')
+    counts, (wrong, _, most) = ledger.action.value_counts(), ledger.attrs['expected_wrong']
+    words, more = dict(drop='dropped', relabel='relabelled'), f' (at most {most:,.0f})' * (most >= wrong + 1)
     parts = ' and '.join(f'{n:,} {words[action]}' for action, n in counts.items()) or 'no change'
-    about = f'about {round(wrong):,}' if wrong >= 1 else 'fewer than one'
+    about = (f'about {round(wrong):,}' if wrong >= 1 else 'fewer than one') + more
     doubt = '' if np.isnan(wrong) or not len(ledger) else f', {about} of these wrongly'
     return f"Proposed: {parts}{doubt}; {len({*suspect.id} - {*ledger.id}):,} more need a look."
 

@@ -6,7 +6,7 @@
 __all__ = ['ALWAYS_MISSING', 'LEAST_EVIDENCE', 'TAIL_SHARE', 'DECOY_LIMIT', 'PRIOR_TAIL', 'PRIOR_WEIGHT', 'SCALE_RANGE',
            'GROUP_GAP', 'FDRS', 'FEW_IMAGES', 'REVIEW', 'log_closeness', 'merge_groups', 'pair_gaps', 'join_rows',
            'outside_spacings', 'truncated_scale', 'decoy_tail', 'expected_false', 'gap_by_chance', 'gap_threshold',
-           'decoy_check', 'first_threshold', 'judge_gaps']
+           'decoy_check', 'most_false', 'first_threshold', 'judge_gaps']
 
 # %% ../../nbs/1_stats/07_persistence.ipynb #24517153
 import numpy as np
@@ -162,6 +162,15 @@ def decoy_check(
     second, third = (np.quantile(column, 1 - TAIL_SHARE / 10) for column in (second, third))
     return float(second / max(third, SCALE_RANGE[0]))
 
+# %% ../../nbs/1_stats/07_persistence.ipynb #ad0711e0
+def most_false(
+    gap,  # number or array
+    told, # dict from `judge_gaps`
+):        # -> float, or array: images
+    """How many images chance may give such a gap, if first spacings are as wide as the check fears."""
+    stretch = max(1, np.nan_to_num(told['decoy_check'], nan=1))
+    return expected_false(np.asarray(gap) / stretch, told['n_images'], told['tail'])
+
 # %% ../../nbs/1_stats/07_persistence.ipynb #d7a1c011
 GROUP_GAP    = 0.85 # gap from which pairs are joined before decoys are drawn; chance passes 1 in 100
 FDRS         = 0.05, 0.1 # wanted shares of false ones; the second in few images, where none passes the first
@@ -186,7 +195,7 @@ def judge_gaps(
     pairs,    # int array [m, 2] of rows
     asked,    # bool array [m], pairs on which the threshold decides
     n_images, # rows
-):            # -> dict: fdr (wanted), threshold, review_threshold, by_chance, decoy_check
+):            # -> dict: fdr (wanted), threshold, review_threshold, by_chance, decoy_check, n_images, tail
     """How far a pair has to stand apart."""
     spacings = outside_spacings(evidence, pairs, join_rows(pairs[gaps >= GROUP_GAP], n_images))
     tail = decoy_tail(spacings[:, 1])
@@ -195,4 +204,4 @@ def judge_gaps(
     review = float(min(threshold, gap_threshold(*of_asked, share), gap_by_chance(n_false, n_images, tail)))
     by_chance = min(expected_false(threshold, n_images, tail), n_images)
     return dict(fdr=fdr, threshold=threshold, review_threshold=review, by_chance=float(by_chance),
-                decoy_check=decoy_check(spacings))
+                decoy_check=decoy_check(spacings), n_images=n_images, tail=tail)
