@@ -110,7 +110,9 @@ def test_json_is_one_object_on_standard_output(audited):
     folder, base, done = audited
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert list(told) == ['findings'] and all(finding['flagged'] for finding in told['findings'])
+    assert list(told) == ['kinds', 'changes', 'findings'] and all(f['flagged'] for f in told['findings'])
+    assert {kind['kind'] for kind in told['kinds']} == {finding['kind'] for finding in told['findings']}
+    assert {change['id'] for change in told['changes']} <= {finding['id'] for finding in told['findings']}
     copies = [f for f in told['findings'] if f['kind'] in ('exact_duplicate', 'leak')]
     assert any('copy' in f['id'] + f['other'] for f in copies)
     assert 'measuring pictures' in done.stderr and 'left' in done.stderr

@@ -361,3 +361,10 @@ def test_a_file_of_another_kind(tmp_path):
         load(tmp_path/'notes.txt')
     (tmp_path/'set.tar.gz').write_bytes(b'')
     with pytest.raises(ValueError, match='set.tar.gz is an archive: unpack it'): load(tmp_path/'set.tar.gz')
+
+
+def test_keys_that_begin_anew_in_each_shard_lose_no_sample(tmp_path):
+    for number in range(2): shard(tmp_path/f'train-{number}.tar', ten_samples())
+    images = load(tmp_path, problems=(problems := []))
+    assert sum(map(len, images.values())) == 20 and not problems
+    assert any(i.startswith('train-1/') for i in ids(images))

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from dq_workbook.sets import sources
-from dq_workbook.sets.images import decode_image
+from dq_workbook.sets.images import decode_image, encode_image
 from dq_workbook.sets.dataset import check_classes, class_names
 from dq_workbook.sets.intake import assumptions
 from dq_workbook.sets.load import load
@@ -420,3 +420,28 @@ def test_a_random_layout_is_read_as_it_is_or_told(tmp_path, seed):
     assert account(images)['image files'].startswith(f'{n + loose} seen, {n} used, {int(loose)} left out')
     assert len(problems) == loose
     shutil.rmtree(tmp_path)
+
+
+def test_masks_are_no_class(tmp_path):
+    for name in ('images/a/1.png', 'images/b/2.png', 'masks/a/1.png', 'masks/b/2.png'):
+        (tmp_path/name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path/name).write_bytes(encode_image(Image.new('RGB', (8, 8), name.count('a') * 9), 'PNG'))
+    images = load(tmp_path, problems=(problems := []))
+    assert class_names(images) == ['a', 'b'] and sum(map(len, images.values())) == 2
+    assert {problem['problem'] for problem in problems} == {'masks beside images'} and len(problems) == 2
+
+
+def test_a_table_that_contradicts_the_folders_is_told(tmp_path):
+    for name in ('cat/1.png', 'dog/2.png', 'dog/3.png'):
+        (tmp_path/name).parent.mkdir(exist_ok=True)
+        (tmp_path/name).write_bytes(encode_image(Image.new('RGB', (8, 8), int(name[4])), 'PNG'))
+    (tmp_path/'labels.csv').write_text('file_name,label\ncat/1.png,cat\ndog/2.png,dog\ndog/3.png,cat\n')
+    told = assumptions(load(tmp_path)).how
+    assert any('1 of 3 images stand in' in how and "dog/3.png is 'cat'" in how for how in told)
+
+
+def test_a_word_for_no_label_is_told(tmp_path):
+    for number, name in enumerate(('cat', 'None')):
+        (tmp_path/name).mkdir()
+        (tmp_path/name/'1.png').write_bytes(encode_image(Image.new('RGB', (8, 8), number), 'PNG'))
+    assert any("no label? 'None'" in how for how in assumptions(load(tmp_path)).how)

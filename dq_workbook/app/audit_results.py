@@ -24,8 +24,9 @@ from ..audits.findings import pair_words
 from ..audits.auditors import resolve_auditor
 from ..repairs.folder_copy import folder_digests
 from ..repairs.audited_folder import results_beside, results_folder, results_place
-from ..reports.audit_page import changes_words, clean_kinds, headline_words, kind_sections
-from ..reports.audit_page import summarize_kinds, summary_lines, write_audit_page
+from ..reports.audit_page import kind_sections, write_audit_page
+from ..reports.audit_words import (
+    changes_words, clean_kinds, headline_words, summarize_kinds, summary_lines)
 from .folder_audit import (
     audit_in_stages, is_picture_folder, picture_files, stage, stage_bar)
 
@@ -103,7 +104,8 @@ def write_results(
     sections = kind_sections(images, findings, kinds, ledger, files)
     edited = set_aside(out)
     (out/'audit.json').unlink(missing_ok=True) # until all that it speaks of is new
-    for name in ('findings', 'precision', 'ledger'): write_table(told[name], out/f'{name}.parquet')
+    tables = dict({name: told[name] for name in ('findings', 'precision', 'ledger')}, kinds=kinds)
+    for name, table in tables.items(): write_table(table, out/f'{name}.parquet')
     write_csv(findings[findings.flagged.astype(bool)], files, out/'findings.csv', known_classes(images))
     write_csv(ledger, files, out/'changes.csv')
     page = write_audit_page(out/'index.html', **words | dict(kinds=sections))

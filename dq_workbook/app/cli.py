@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'OTHER_CODES', 'SEVERAL', 'SWEEP_WORDS', 'MAYBE', 'returned', 'parse_options', 'list_commands', 'main',
-           'run_grid', 'run_sweep', 'run_experiment', 'show_status', 'run_audit', 'run_apply', 'run_undo', 'run_guard',
-           'write_fingerprint', 'run_release', 'show_catalogue']
+           'run_grid', 'run_sweep', 'run_experiment', 'show_status', 'json_lists', 'run_audit', 'run_apply', 'run_undo',
+           'run_guard', 'write_fingerprint', 'run_release', 'show_catalogue']
 
 # %% ../../nbs/9_app/17_cli.ipynb #6e6f3056
 import inspect
@@ -141,12 +141,20 @@ def show_status(): # -> None
     for line in status_lines(): print(line)
 
 # %% ../../nbs/9_app/17_cli.ipynb #c1a0d17e
+def json_lists(
+    **tables, # DataFrames
+):            # -> text: a JSON object with a list of rows for each
+    """Tables for a program that reads."""
+    rows = {name: table.to_json(orient='records', force_ascii=False) for name, table in tables.items()}
+    return '{' + ', '.join(f'"{name}": {text}' for name, text in rows.items()) + '}'
+
+# %% ../../nbs/9_app/17_cli.ipynb #5493bd92
 @COMMANDS.add('audit')
 def run_audit(
     dataset:str,       # folder or file of images, hf://owner/name, or a name in the catalogue
     kinds:str=None,    # kinds to look for, by commas, as label_error,blurry; left out, all
     tool:str='open',   # open, or fastdup where it runs
-    json:bool=False,   # print one JSON object with the list `findings`, the flagged rows
+    json:bool=False,   # print one JSON object: kinds (how often right, what to do), changes, findings
     open:bool=False,   # open the page in the browser
     strict:bool=False, # exit with 1 when anything is flagged
     out:str=None,      # folder for the page and the tables; left out, one below runs/audit
@@ -156,10 +164,12 @@ def run_audit(
     from dq_workbook.repairs.audited_folder import results_place
     kinds = None if kinds is None else chosen_kinds(map(str.strip, kinds.split(',')))
     results_place(dataset, kinds, out) # refused before what takes long to load
+    from dq_workbook.core.tables import read_table
     from dq_workbook.app.audit_results import audit_folder
     with redirect_stdout(sys.stderr): findings, lines, page = audit_folder(dataset, tool, kinds, out)
     flagged = findings[findings.flagged.astype(bool)].sort_values('score', ascending=False)
-    if json: print(f'{{"findings": {flagged.to_json(orient="records", force_ascii=False)}}}')
+    kept = lambda name: read_table(page.with_name(f'{name}.parquet'))
+    if json: print(json_lists(kinds=kept('kinds'), changes=kept('ledger'), findings=flagged))
     else: print(*lines, sep='\n')
     if open: webbrowser.open(page.absolute().as_uri())
     return int(strict and len(flagged) > 0)
@@ -207,7 +217,7 @@ def run_guard(
     with redirect_stdout(sys.stderr):
         sides = load_pair(train, test) if test else (load_all(train), fingerprints)
         leaks = find_leaks(*sides, thorough=thorough)
-    if json: print(f'{{"leaks": {leaks.to_json(orient="records", force_ascii=False)}}}')
+    if json: print(json_lists(leaks=leaks))
     elif not len(leaks): print('No test image is among the training images.')
     else: print(f'{leaks.test_id.nunique()} test images are among the training images; training = test:')
     for leak in () if json else leaks.itertuples():

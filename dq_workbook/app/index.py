@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INDEX_HEAD', 'INDEX_PAGE', 'FILTER_SCRIPT', 'SHOWN_SETTINGS', 'N_PICTURES', 'EFFECT_RANGE', 'read_records',
-           'headline_text', 'summary_line', 'is_running', 'run_step', 'kept_fits', 'running_lines', 'status_lines',
+           'headline_text', 'summary_line', 'is_running', 'run_step', 'kept_fits', 'unfinished_lines', 'status_lines',
            'run_facts', 'effect_places', 'index_row', 'write_index']
 
 # %% ../../nbs/9_app/08_index.ipynb #c04d1fc8
@@ -73,25 +73,30 @@ def kept_fits(
     """How many fits of a run are done."""
     return sum(1 for files in ('fits/*.predictions.parquet', 'cells/*.parquet') for _ in folder.glob(files))
 
-def running_lines(
+def unfinished_lines(
     study=None, # its name; None is every study
-):              # -> list of text, a line for each run that is being made
-    """Which runs are being made, and what they have come to."""
+):              # -> (list of text of the runs that are being made, list of those that broke off)
+    """What runs without an end have come to."""
     halves = sorted((project_root()/'runs').glob(f"{study or '*'}/*/.report.part.ipynb"))
-    told = [(part.parent, run_step(part)) for part in halves if is_running(part.parent)]
-    return [f"{run.parent.name}/{run.name}: running, {kept_fits(run)} fits{f', {step}' if step else ''}"
-            for run, step in told]
+    lines = dict(running=[], interrupted=[])
+    for part in halves:
+        run, step, how = part.parent, run_step(part), 'running' if is_running(part.parent) else 'interrupted'
+        if how == 'interrupted' and (run/'run.json').exists(): continue
+        told = f'{how}, {kept_fits(run)} fits{step and f", {step}"}'
+        lines[how].append(f'{run.parent.name}/{run.name}: {told}')
+    return tuple(lines.values())
 
 # %% ../../nbs/9_app/08_index.ipynb #072bcc8f
 def status_lines(
     study=None, # its name; None is every study, without a count
-):              # -> list of text: failures, the newest, those that run, and a count
+):              # -> list of text: failures, the newest, those that broke off or run, and a count
     """How runs ended, and which are being made."""
     records = [record for record in read_records() if study in (None, record['study'])]
-    running = running_lines(study)
+    running, interrupted = unfinished_lines(study)
     n_failed = sum(record['status'] == 'failed' for record in records)
     count = f'{len(records) - n_failed} done, {n_failed} failed, {len(running)} running'
-    return [*map(summary_line, records), *running, *([count] if study else [])]
+    count += f', {len(interrupted)} interrupted: the same sweep goes on' if interrupted else ''
+    return [*map(summary_line, records), *interrupted, *running, *([count] if study else [])]
 
 # %% ../../nbs/9_app/08_index.ipynb #47a8532e
 INDEX_HEAD = '''<!doctype html><html lang="en"><meta charset="utf-8"><title>dq_workbook runs</title>

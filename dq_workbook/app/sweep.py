@@ -28,7 +28,7 @@ from .keys import run_inputs
 from .grid import absolute_paths, check_named, check_values, expand_grid, read_grid
 from .run import LAST_MODULE, execute_run
 from .engines import check_engine, make_executor
-from .index import headline_text, kept_fits, running_lines, summary_line, write_index
+from .index import headline_text, kept_fits, summary_line, unfinished_lines, write_index
 
 # %% ../../nbs/9_app/09_sweep.ipynb #bc7f1310
 def place_run(
@@ -191,7 +191,7 @@ def progress_text(
     fits,    # text from `fits_text`
 ):           # -> text
     """How many runs are being made and have failed, and what those have come to that are being made."""
-    running = running_lines(study)
+    running, _ = unfinished_lines(study)
     failed = sum(record['status'] == 'failed' for record in records)
     return '; '.join([f'{len(running)} running, {failed} failed, {fits}', *running])
 

@@ -28,7 +28,7 @@ from ..audits.flag_precision import CERTAIN
 from ..audits.judgements import (
     JUDGEMENT_KEY, image_contents, judgement_path, read_judgements, record_judgements, strongest_flags)
 from .findings import partner_id
-from .audit_page import HARMLESS
+from .audit_words import HARMLESS
 from .review_pictures import (
     NEIGHBOR_SIDE, Neighbors, aligned_difference, picture_places, small_jpeg)
 

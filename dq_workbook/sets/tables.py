@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MAP_FROM_BYTES', 'VAGUE_COLUMNS', 'SPLIT_COLUMNS', 'TRUTHS', 'read_parquet', 'read_parts', 'image_parquets',
            'from_parquet', 'read_csv', 'names_images', 'image_tables', 'flagged_split', 'column_splits', 'row_problem',
-           'table_splits', 'csv_rows', 'from_csv']
+           'table_splits', 'csv_rows', 'warn_of_folders', 'from_csv']
 
 # %% ../../nbs/2_sets/06_tables.ipynb #3a8a5317
 import csv
@@ -234,6 +234,19 @@ def csv_rows(
     return rows
 
 # %% ../../nbs/2_sets/06_tables.ipynb #f0a3c4cf
+def warn_of_folders(
+    rows,   # list of rows for `from_rows`
+    intake, # Intake
+):          # -> None
+    """Say that images stand in the folders of other classes than a table says."""
+    labels = {row.get('label') for row in rows} - {None}
+    files = [(Path(row['image']['path']), row.get('label')) for row in rows]
+    odd = [pair for pair in files if pair[0].parent.name in labels - {pair[1]}]
+    if not odd: return
+    what = f'{len(odd):,} of {len(rows):,} images stand in the folder of another class; the table counts'
+    intake.warn(f'{what}: {intake.place(odd[0][0])} is {odd[0][1]!r}')
+
+# %% ../../nbs/2_sets/06_tables.ipynb #298516c6
 def from_csv(
     files,  # CSV files; several have their splits in their names
     intake, # Intake
@@ -253,4 +266,5 @@ def from_csv(
     bare = [row for row in rows if 'label' in labelled[0] and 'label' not in row]
     if bare: intake.leave_out(files[-1], None, f'no column of labels, others have one: {len(bare)} rows')
     intake.reasons |= {Path(row['image']['path']): 'its table has no labels' for row in bare}
+    warn_of_folders(labelled, intake)
     return from_rows(labelled, read_class_list(files[0].parent))

@@ -101,7 +101,7 @@ def unpack_shards(
     folder, # where <split>.arrow and problems.json are written
 ):          # -> None
     """Write the samples of shards to disk, one at a time."""
-    names, intake, writers = read_class_list(next(iter(shards)).parent), Intake(), {}
+    names, intake, writers, seen = read_class_list(next(iter(shards)).parent), Intake(), {}, {}
     for file, split in tqdm(shards.items(), desc='unpack', unit='shard', disable=len(shards) < 5):
         path = str(folder/f'{split}.arrow')
         if path not in writers:
@@ -109,7 +109,10 @@ def unpack_shards(
         for key, parts in iterate_samples(file, intake):
             try: sample = parse_sample(parts, names)
             except ValueError as error: intake.leave_out(file, key, str(error))
-            else: writers[path].write(sample | dict(id=key, image=dict(bytes=sample['image'], path=None)))
+            else:
+                again = seen.setdefault(key, file) != file # shards may count anew
+                own = f'{file.stem}/{key}' if again else key
+                writers[path].write(sample | dict(id=own, image=dict(bytes=sample['image'], path=None)))
     for writer in writers.values(): writer.finalize()
     write_json(intake.problems, folder/'problems.json')
 
@@ -121,7 +124,7 @@ def cached_shards(
     """The samples of shards; the same shards are unpacked once."""
     stats = [(str(file.resolve()), file.stat(), split) for file, split in shards.items()]
     state = [[path, stat.st_size, stat.st_mtime_ns, split] for path, stat, split in stats]
-    key = digest(state, read_class_list(next(iter(shards)).parent) or [])[:16]
+    key = digest(state, read_class_list(next(iter(shards)).parent) or [], 'keys by shard')[:16]
     folder = project_root()/'data'/'cache'/f'shards-{key}'
     if not folder.exists(): write_folder(folder, partial(unpack_shards, shards))
     problems = json.loads((folder/'problems.json').read_text())
