@@ -311,8 +311,10 @@ def test_status_tells_a_line_for_each_run(tmp_path, monkeypatch, capsys):
     ended = dict(study='s', minutes=2.0, headline=dict(text='+3 pp'), error='ValueError: x')
     for name, status in (('fine', 'done'), ('broken', 'failed')):
         write_json(dict(ended, name=name, status=status), tmp_path/'runs'/'s'/name/'run.json')
+    write_json(dict(cells=[]), tmp_path/'runs'/'s'/'half'/'.report.part.ipynb')
     assert cli.main(['status']) == 0
-    lines = ['s/broken: failed in 2.0 min. ValueError: x', 's/fine: done in 2.0 min. +3 pp']
+    lines = ['s/broken: failed in 2.0 min. ValueError: x', 's/fine: done in 2.0 min. +3 pp',
+             's/half: interrupted, 0 fits']
     assert capsys.readouterr().out.splitlines() == lines
 
 
