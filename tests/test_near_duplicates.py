@@ -13,6 +13,7 @@ from dq_workbook.audits import near_duplicates
 from dq_workbook.audits.auditors import audit
 from dq_workbook.audits.findings import doubtful_pairs, pair_words
 from dq_workbook.faults.plant import plant_alterations
+from dq_workbook.repairs.recipes import curate
 
 TURNS = [way for way in Image.Transpose if way != Image.Transpose.FLIP_LEFT_RIGHT]
 FEATURES = Features(id=Value('string'), image=ImageFeature(), label=ClassLabel(names=['picture', 'other']))
@@ -183,3 +184,18 @@ def test_flags_stay_when_the_embedding_differs_a_little(altered, before, monkeyp
         return judge(thumbs, noisy / np.linalg.norm(noisy, axis=1, keepdims=True), pairs)
     monkeypatch.setattr(near_duplicates, 'compare_pairs', shaken)
     assert same_flags(before, flagged(altered), set(altered['train']['id'])) <= 0.05
+
+
+def test_a_page_filled_in_again_and_again_is_a_series_and_loses_no_picture(tmp_path):
+    random = np.random.default_rng(0)
+    for name in ('invoice', 'ticket'):
+        page = random.integers(0, 256, (12, 12, 3), dtype='uint8').repeat(8, 0).repeat(8, 1)
+        (tmp_path/name).mkdir()
+        for number in range(60):
+            sheet = page.copy()
+            sheet[40:48, 40:64] = random.integers(0, 256, (8, 24, 3))
+            Image.fromarray(sheet).save(tmp_path/name/f'{number}.png')
+    images = load(tmp_path)
+    findings = audit(images, kinds=PAIRS)
+    assert not len(curate(images, findings, 'dedup')[1])
+    assert 'a series' in pair_words(findings) or not findings.flagged.any()

@@ -85,9 +85,10 @@ def planted_scores(
     kind,   # a kind of single images that can be planted
     seed,   # of planting and audit
     severity=2, # 1..3, of what is planted
+    avoid=(),   # ids to spoil only when no others are left
 ):          # -> DataFrame score, planted, suggested (right, wrong or NaN), a row a training image
     """The scores of a training set, part of which is spoilt."""
-    spoilt, truth = plant(images, kind, PLANT_RATE, severity, seed)
+    spoilt, truth = plant(images, kind, PLANT_RATE, severity, seed, avoid=avoid)
     found = audit_spoilt(images, spoilt, {*truth.id}, kind, seed)
     found = found.round(dict(score=3)) # beyond, scores are all but 1
     found = found[found.id.isin(spoilt['train']['id'][:])].drop_duplicates('id')
@@ -216,6 +217,7 @@ def pair_precision(
         gaps = told['threshold'] + SCORE_WIDTH * logit(SCORES)
         n = np.maximum(1, len(scores) - np.searchsorted(np.sort(scores), SCORES))
         false, most = expected_false(gaps, told['n_images'], told['tail']) / n, most_false(gaps, told) / n
+        if told.get('series', 0) > told.get('copies', 0): most = np.where(SCORES < 1, 1, 0)
     precision, low = 1 - np.minimum(false, 1), 1 - np.minimum(most, 1)
     return pd.DataFrame(dict(score=SCORES, precision=precision, low=low, high=precision))
 
@@ -235,10 +237,12 @@ def kind_precision(
     kind,   # that can be planted
     rounds, # of planting
     seed,   # of planting, audits and bootstrap
+    flagged, # ids of the images that are flagged; what is dark twice is darker than what is
 ):          # -> DataFrame with PRECISION_COLUMNS; empty where labels can't be seen in the pictures
     """Plant a kind, the mildest too where it is of quality, and measure."""
-    scores = lambda severity: pd.concat(
-        [planted_scores(images, kind, seed + 1000 * k, severity) for k in range(rounds)], ignore_index=True)
+    avoid = flagged if KINDS[kind].family == 'quality' else ()
+    scores = lambda severity: pd.concat([planted_scores(images, kind, seed + 1000 * k, severity, avoid)
+                                         for k in range(rounds)], ignore_index=True)
     table = scores(2)
     if KINDS[kind].relabels and not sees_planted(table): return pd.DataFrame()
     rows = precision_rows(kind, table, seed)
@@ -266,7 +270,7 @@ def measure_precision(
     rounds = int(np.clip(np.ceil(WANTED / max(1, count_for_rate(PLANT_RATE, n))), 1, MOST_ROUNDS))
     for kind in [kind for kind in planted if kind in (kinds or set(flagged.kind)) and kind not in CERTAIN]:
         if n < FEWEST or KINDS[kind].relabels and len(set(images['train']['label'][:])) < 2: continue
-        rows = kind_precision(images, kind, rounds, seed)
-        there = flagged.kind.eq(kind) & flagged.id.isin(trained)
-        if len(rows): parts.append(widen_points(rows, flagged.score[there]))
+        own = flagged[flagged.kind.eq(kind) & flagged.id.isin(trained)]
+        rows = kind_precision(images, kind, rounds, seed, {*own.id})
+        if len(rows): parts.append(widen_points(rows, own.score))
     return pd.concat(parts, ignore_index=True)

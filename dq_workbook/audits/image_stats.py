@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['THUMB_SIDE', 'COMMON_SIDE', 'CORNER_SIDE', 'STATS_COLUMNS', 'IMAGE_MEASURES', 'STATS_BATCH', 'SERIAL_UP_TO',
-           'NO_THUMBS', 'FLAT', 'sharpness', 'jpeg_coarseness', 'blockiness', 'image_measures', 'brightness_measures',
-           'blockiness_measure', 'measure_by_size', 'batch_stats', 'write_image_stats', 'join_spellings', 'label_table',
-           'image_stats', 'flat_pictures', 'plain_share']
+           'NO_THUMBS', 'FLAT', 'DRAWING', 'SAME_PLACE', 'sharpness', 'jpeg_coarseness', 'blockiness', 'image_measures',
+           'brightness_measures', 'blockiness_measure', 'measure_by_size', 'batch_stats', 'write_image_stats',
+           'join_spellings', 'label_table', 'image_stats', 'flat_pictures', 'plain_share', 'other_drawings']
 
 # %% ../../nbs/4_audits/00_image_stats.ipynb #82a7cf1a
 from functools import partial
@@ -189,3 +189,16 @@ def plain_share(
     """The share of pixels that equal their neighbours to the right and below."""
     pixels, right, below = thumbs[:, :-1, :-1], thumbs[:, :-1, 1:], thumbs[:, 1:, :-1]
     return ((pixels == right) & (pixels == below)).all(3).mean((1, 2))
+
+# %% ../../nbs/4_audits/00_image_stats.ipynb #ac9a7fa6
+DRAWING    = 0.05 # share of plain pixels from which a picture is a drawing
+SAME_PLACE = 0.85 # agreement of the worst patch from which two drawings are one
+
+def other_drawings(
+    thumbs, # uint8 array [n, 32, 32, 3]
+    pairs,  # int array [m, 2] of rows
+    worst,  # float array [m], agreement of the worst patch, -1..1; NaN where a pair wasn't aligned
+):          # -> bool array [m]
+    """Whether two pictures are drawings that differ in a place, or one has nothing to be told by."""
+    flat = flat_pictures(thumbs)[pairs].any(1)
+    return flat | (plain_share(thumbs)[pairs].min(1) >= DRAWING) & (worst < SAME_PLACE)

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['COMPARE_ALL_UP_TO', 'N_COMPARED', 'EMBEDDING_WEIGHT', 'PAIRS_AT_ONCE', 'THREAD_PARTS', 'MIN_EVIDENCE', 'MEASURES',
-           'N_RIVALS', 'MAX_SEARCH', 'SMALL_SET', 'SCORE_WIDTH', 'HELD_BACK', 'ALIKE', 'DRAWING', 'SAME_PLACE',
-           'pair_findings', 'block_similarity', 'quick_similarity', 'rank_of_image', 'measure_matches', 'compare_pairs',
-           'rival_pairs', 'standing_gaps', 'compare_turned', 'add_turned', 'changes_class', 'other_drawings',
-           'compare_different', 'compare_with_rivals', 'add_scenes', 'count_pairs', 'near_duplicate_findings']
+           'N_RIVALS', 'MAX_SEARCH', 'SMALL_SET', 'SCORE_WIDTH', 'HELD_BACK', 'ALIKE', 'pair_findings',
+           'block_similarity', 'quick_similarity', 'rank_of_image', 'measure_matches', 'compare_pairs', 'rival_pairs',
+           'standing_gaps', 'compare_turned', 'add_turned', 'changes_class', 'compare_different', 'compare_with_rivals',
+           'add_scenes', 'count_pairs', 'near_duplicate_findings']
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #71df0d5a
 import os
@@ -16,12 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 
-from ..stats.persistence import GROUP_GAP, join_rows, judge_gaps, log_closeness, pair_gaps
+from ..stats.persistence import (
+    GROUP_GAP, join_rows, judge_gaps, log_closeness, pair_gaps, tell_series)
 from ..stats.scores import to_score
 from .neighbors import (
     MIN_TURNED, as_float32, build_index, exact_pairs,
     mirrored_thumb_vectors, query_neighbors, row_dots, thumb_vectors)
-from .image_stats import flat_pictures, plain_share
+from .image_stats import other_drawings
 from .matching import COPY_AGREEMENT, MIN_FIRST_MATCH, agreement, match_crops, match_pairs
 
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #6a2f38ef
@@ -199,19 +200,6 @@ def changes_class(
     one, two = table.label.to_numpy()[pairs.T]
     return (one != two) & (one >= 0) & (two >= 0)
 
-# %% ../../nbs/4_audits/05_near_duplicates.ipynb #d7a1c006
-DRAWING    = 0.05 # share of plain pixels from which a picture is a drawing
-SAME_PLACE = 0.85 # agreement of the worst patch from which two drawings are one
-
-def other_drawings(
-    thumbs, # uint8 array [n, 32, 32, 3]
-    pairs,  # int array [m, 2] of rows
-    worst,  # float array [m], agreement of the worst patch, -1..1; NaN where a pair wasn't aligned
-):          # -> bool array [m]
-    """Whether two pictures are drawings that differ in a place, or one has nothing to be told by."""
-    flat = flat_pictures(thumbs)[pairs].any(1)
-    return flat | (plain_share(thumbs)[pairs].min(1) >= DRAWING) & (worst < SAME_PLACE)
-
 # %% ../../nbs/4_audits/05_near_duplicates.ipynb #f4bc8b57
 def compare_different(
     thumbs,  # uint8 array [n, 32, 32, 3]
@@ -276,11 +264,8 @@ def near_duplicate_findings(
     candidates, # int array [m, 2] of pairs of rows
     turned,     # int array [k, 2] from `turned_pairs`
     scenes,     # DataFrame from `scene_pairs`
-):              # -> DataFrame id, kind, score, flagged, other, relation
-    """Duplicates, scenes, leaks and label conflicts among the candidates and the images with equal pixels.
-
-    attrs['near_duplicates'] is what `judge_gaps` and `count_pairs` tell, and the number of scene pairs.
-    """
+):              # -> DataFrame id, kind, score, flagged, other, relation; attrs['near_duplicates'] has counts
+    """Duplicates, scenes, leaks and label conflicts among the candidates and the images with equal pixels."""
     sha = table.sha.to_numpy()
     pairs = np.unique(np.sort(np.concatenate([exact_pairs(table), candidates]), axis=1), axis=0)
     pairs, matches = compare_with_rivals(thumbs, vectors, pairs, turned, sha)
@@ -291,10 +276,11 @@ def near_duplicate_findings(
     told = judge_gaps(evidence, gaps, pairs, ~exact & ~held_back, len(table))
     scores = np.minimum(to_score(gaps, told['threshold'], SCORE_WIDTH), np.where(held_back, HELD_BACK, 1))
     flagged = exact | ((gaps >= told['threshold']) & ~held_back)
+    copies, counts = tell_series(pairs, (matches.agreement >= COPY_AGREEMENT).to_numpy(), flagged, exact, sha)
     verdicts = dict(one=pairs[:, 0], two=pairs[:, 1], score=np.where(exact, 1, scores), flagged=flagged)
-    all_verdicts = add_scenes(pd.DataFrame(verdicts | dict(copy=matches.agreement >= COPY_AGREEMENT)), scenes)
+    all_verdicts = add_scenes(pd.DataFrame(verdicts | dict(copy=copies)), scenes)
     found = pair_findings(table, all_verdicts[['one', 'two']].to_numpy(), *(
         all_verdicts[column].to_numpy() for column in ('score', 'flagged', 'copy')))
-    told |= count_pairs(matches, flagged, held_back, told)
+    told |= count_pairs(matches, flagged, held_back, told) | counts
     found.attrs['near_duplicates'] = told | dict(scenes=int(all_verdicts.flagged.sum() - flagged.sum()))
     return found

@@ -22,7 +22,7 @@ from ..audits.detection import duplicate_pairs
 
 # %% ../../nbs/bench/06_copy_recall.ipynb #b09f7e5d
 DECIDING = (
-    neighborhoods, persistence, alignment, findings, matching, near_duplicates, neighbors)
+    neighborhoods, persistence, alignment, findings, image_stats, matching, near_duplicates, neighbors)
 
 def constants_hash(): # -> text, twelve hexadecimal digits
     """The hash of all numbers that decide on pairs."""

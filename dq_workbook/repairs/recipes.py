@@ -26,7 +26,7 @@ from ..sets.own_sets import as_repairable
 from ..faults.kinds import KINDS, kind_names
 from ..audits.findings import keep_one_copy, keep_the_better
 from ..audits.auditors import is_of_auditor
-from ..audits.flag_precision import PRECISION_COLUMNS, check_precision, measure_precision
+from ..audits.flag_precision import CERTAIN, PRECISION_COLUMNS, check_precision, measure_precision
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #a31a97b9
 RECIPES = Registry('recipe') # name -> tuple of (action, kind), or a function that gives one
@@ -135,21 +135,21 @@ def change_reason(
     return f'{row.kind.replace("_", " ")}{of}, score {row.score:.3f} ({row.tool})'
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #9a086de8
-MOST_OF_A_CLASS = 0.5 # share of a class's images whose labels are called wrong, at most
+MOST_OF_A_CLASS = 0.5 # share of a class's images that are changed for their labels or looks, at most
 
 def protect_classes(
     ledger, # ledger table, of each kind the surest changes first
     labels, # dict: id -> class index of every training image
     names,  # class names
-):          # -> ledger table that doubts at most half of the labels of every class
-    """Take back the least sure changes of labels where a class, mostly a rare one, would lose too many."""
+):          # -> ledger table that changes at most half of every class for its labels or looks
+    """Take back the least sure changes where a class, a rare one or one of the night, would lose too many."""
     if not len(ledger): return ledger
     total = pd.Series(class_words(labels.values(), names), dtype=object).value_counts()
-    doubted = ledger.kind.map(lambda kind: KINDS[kind].family == 'label')
+    doubted = ledger.kind.map(lambda kind: KINDS[kind].family in ('label', 'quality') and kind not in CERTAIN)
     place = ledger[doubted].groupby('old').cumcount().reindex(ledger.index)
     too_many = place >= np.floor(ledger.old.map(total) * MOST_OF_A_CLASS)
     for name in sorted(ledger.old[too_many].unique()):
-        logging.warning('more than half of the labels of the class %r would change; half stays', name)
+        logging.warning('more than half of the class %r would change; half stays', name)
     return ledger[~too_many].reset_index(drop=True)
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #4d0b190c

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ALWAYS_MISSING', 'LEAST_EVIDENCE', 'TAIL_SHARE', 'DECOY_LIMIT', 'PRIOR_TAIL', 'PRIOR_WEIGHT', 'SCALE_RANGE',
-           'GROUP_GAP', 'FDRS', 'FEW_IMAGES', 'REVIEW', 'log_closeness', 'merge_groups', 'pair_gaps', 'join_rows',
-           'outside_spacings', 'truncated_scale', 'decoy_tail', 'expected_false', 'gap_by_chance', 'gap_threshold',
-           'decoy_check', 'most_false', 'first_threshold', 'judge_gaps']
+           'GROUP_GAP', 'FDRS', 'FEW_IMAGES', 'REVIEW', 'MOST_COPIES', 'log_closeness', 'merge_groups', 'pair_gaps',
+           'join_rows', 'outside_spacings', 'truncated_scale', 'decoy_tail', 'expected_false', 'gap_by_chance',
+           'gap_threshold', 'decoy_check', 'most_false', 'first_threshold', 'judge_gaps', 'series_pairs', 'tell_series']
 
 # %% ../../nbs/1_stats/07_persistence.ipynb #24517153
 import numpy as np
@@ -205,3 +205,31 @@ def judge_gaps(
     by_chance = min(expected_false(threshold, n_images, tail), n_images)
     return dict(fdr=fdr, threshold=threshold, review_threshold=review, by_chance=float(by_chance),
                 decoy_check=decoy_check(spacings), n_images=n_images, tail=tail)
+
+# %% ../../nbs/1_stats/07_persistence.ipynb #ee336638
+MOST_COPIES = 10 # different pictures that are taken for copies of one
+
+def series_pairs(
+    pairs,    # int array [m, 2] of rows that match as copies do
+    pictures, # array [n], equal for rows of equal pictures
+):            # -> bool array [m]: those in a group of more than MOST_COPIES pictures
+    """The pairs that are a series rather than copies."""
+    group = join_rows(pairs, len(pictures))
+    n_pictures = pd.Series(pictures).groupby(group).nunique().to_numpy()
+    return n_pictures[group[pairs[:, 0]]] > MOST_COPIES
+
+# %% ../../nbs/1_stats/07_persistence.ipynb #181ee5be
+def tell_series(
+    pairs,    # int array [m, 2] of rows
+    matching, # bool array [m], those that match as copies do
+    flagged,  # bool array [m], those that stand apart
+    exact,    # bool array [m], those of equal pictures
+    pictures, # array [n], equal for rows of equal pictures
+):            # -> (bool array [m], those that may be copies; dict: copies and series, images in either)
+    """Tell copies from series of many pictures; equal ones are copies even there."""
+    asked, copies = np.flatnonzero(matching & flagged), matching.copy()
+    series = asked[series_pairs(pairs[asked], pictures)]
+    copies[series] = exact[series]
+    n_images = lambda rows: len(np.unique(pairs[rows]))
+    others = asked[copies[asked] & ~exact[asked]]
+    return copies, dict(copies=n_images(others), series=n_images(series))
