@@ -132,7 +132,7 @@ def readable_bytes(
 
 # %% ../../nbs/4_audits/11_findings.ipynb #d7a1c031
 N_SHOWN = 3 # pairs that are named
-SERIES_WORDS = ' {n:,} pictures match as copies do in groups of more than {most}: a series, which nothing leaves.'
+SERIES_WORDS = ' {n:,} pictures match as copies do in groups of more than {most}: a series, all of it kept.'
 
 def doubtful_pairs(
     findings, # findings table of an audit, with its attrs
