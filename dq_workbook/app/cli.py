@@ -208,7 +208,7 @@ def run_guard(
     test:MAYBE=None,       # the same of the test images; one name twice takes the splits of one set
     fingerprints:str=None, # instead of TEST, a fingerprint file, or the name of a released one: cifar10-test
     json:bool=False,       # print one JSON object with the list `leaks`
-    thorough:bool=False,   # audit both sides in full: six times as long, and frames of a scene are told, too
+    thorough:bool=False,   # audit both sides in full: six times as long; tells turned pictures and scenes
 ):                         # -> exit code: 1 when a test image is among the training images
     """Print the test images that are among the training images, a line for each."""
     if (test is None) == (fingerprints is None): raise ValueError('name TEST or --fingerprints, one of them')

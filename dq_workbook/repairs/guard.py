@@ -235,7 +235,7 @@ def find_leaks(
     train,  # DatasetDict, of which `train` or the only split counts, or Dataset
     test,   # the same with `test`, or the path of a fingerprint file, or the name of a released one
     seed=0, # of the auditor, or of the sample that sets the hashes' limit
-    thorough=False, # audit both sides in full: six times as long, and frames of a scene are told, too
+    thorough=False, # audit both sides in full: six times as long; turned pictures and scenes are told, too
 ):          # -> DataFrame with LEAK_COLUMNS, the strongest first
     """The test images, or near duplicates of them, that stand in training; `guard` without its error."""
     train = only_pictures(train, 'train')
@@ -249,14 +249,15 @@ def guard(
     train,  # DatasetDict, of which `train` or the only split counts, or Dataset
     test,   # the same with `test`, or the path of a fingerprint file, or the name of a released one
     seed=0, # of the auditor, or of the sample that sets the hashes' limit
-    thorough=False, # audit both sides in full: six times as long, and frames of a scene are told, too
+    thorough=False, # audit both sides in full: six times as long; turned pictures and scenes are told, too
 ):          # -> None: no test image was found in training
     """Raise an error when test images, or near duplicates of them, stand in training.
 
     Images that can't be read take no part; it is an error where no other is left. Grey copies of colourful
-    images may be missed where images are compared; `fingerprint(test, file)` finds them. Raises LeakFound, a
-    ValueError whose `leaks` is a table of train_id, test_id and score (0.5..1), strongest first. Raises
-    ValueError where there is no image column, no such split or no image, and for a file that is none.
+    images (`fingerprint(test, file)` finds them), turned ones and wide borders may be missed where images are
+    compared. Raises LeakFound, a ValueError whose `leaks` is a table of train_id, test_id and score (0.5..1),
+    strongest first, and ValueError where there is no image column, no such split or no image, and for a file
+    that is none.
     """
     leaks = find_leaks(train, test, seed, thorough)
     if len(leaks): raise LeakFound(leaks)
