@@ -17,9 +17,9 @@ def variance_bars(
 ):         # -> Figure
     """Which source moves a headline, and how far."""
     figure, (axes,) = make_sheet(1, width=6, height=0.4 * len(parts) + 0.9)
-    shares = 100 * parts.variance / parts.variance.sum()
+    shares = 100 * parts.variance / (parts.variance.sum() or 1)
     bars = axes.barh(parts.source, shares, color=PALETTE['blue'])
     axes.bar_label(bars, [f'{variance ** 0.5:.2f} pp' for variance in parts.variance], padding=4)
-    axes.set(xlabel="share of one effect's variance, %", xlim=(0, 1.15 * shares.max()))
+    axes.set(xlabel="share of one effect's variance, %", xlim=(0, 1.15 * (shares.max() or 1)))
     axes.invert_yaxis()
     return figure
