@@ -245,6 +245,7 @@ def find_leaks(
     order = dict(by=['score', 'train_id', 'test_id'], ascending=[False, True, True])
     return leaks.sort_values(**order, ignore_index=True)
 
+# %% ../../nbs/5_repairs/11_guard.ipynb #2e970935
 def guard(
     train,  # DatasetDict, of which `train` or the only split counts, or Dataset
     test,   # the same with `test`, or the path of a fingerprint file, or the name of a released one
