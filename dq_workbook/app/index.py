@@ -80,8 +80,9 @@ def unfinished_lines(
     halves = sorted((project_root()/'runs').glob(f"{study or '*'}/*/.report.part.ipynb"))
     lines = dict(running=[], interrupted=[])
     for part in halves:
-        run, step, how = part.parent, run_step(part), 'running' if is_running(part.parent) else 'interrupted'
+        run, how = part.parent, 'running' if is_running(part.parent) else 'interrupted'
         if how == 'interrupted' and (run/'run.json').exists(): continue
+        step = run_step(part)
         told = f'{how}, {kept_fits(run)} fits{step and f", {step}"}'
         lines[how].append(f'{run.parent.name}/{run.name}: {told}')
     return tuple(lines.values())

@@ -24,7 +24,7 @@ from ..faults.graded_copies import plant_graded
 from ..faults.plant import plant
 from .near_duplicates import SCORE_WIDTH
 from .auditors import audit
-from .flag_precision import FEWEST, NO_WIDTH, measure_precision
+from .flag_precision import FEWEST, NO_WIDTH, measure_precision, wilson_ends
 
 # %% ../../nbs/4_audits/15_detection.ipynb #4dd456f3
 def suspect_ids(
@@ -188,10 +188,9 @@ def widen_prevalence(
     n,   # training images
 ):       # -> the same, at least Wilson's interval where the measured one has no width
     """What a share may be that the bootstrap calls the same each time."""
-    own, (share, low, high) = own.copy(), DEFECT_SHARES
+    own, (_, low, high) = own.copy(), DEFECT_SHARES
     for kind in own.index[own[high] - own[low] < NO_WIDTH]:
-        _, least, most = wilson_interval(round(own[share][kind] * n), n)
-        own.loc[kind, [low, high]] = min(least, own[low][kind]), max(most, own[high][kind])
+        own.loc[kind, [low, high]] = wilson_ends(*own.loc[kind, [*DEFECT_SHARES]], n)
     return own
 
 # %% ../../nbs/4_audits/15_detection.ipynb #5d6ce097

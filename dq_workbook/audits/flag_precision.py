@@ -6,8 +6,8 @@
 __all__ = ['RATIO_AT', 'PLANT_RATE', 'WANTED', 'MOST_ROUNDS', 'FEWEST', 'CERTAIN', 'SCORES', 'DRAWS', 'ENDS', 'FALLS_AT',
            'NO_WIDTH', 'SEEN', 'PRECISION_COLUMNS', 'NOMINAL_FDR', 'survival', 'defect_share', 'score_precision',
            'audit_spoilt', 'planted_scores', 'extrapolated_share', 'least_share', 'share_interval', 'precision_rows',
-           'widen_points', 'sees_planted', 'check_precision', 'pair_precision', 'known_precision', 'kind_precision',
-           'measure_precision']
+           'wilson_ends', 'widen_points', 'sees_planted', 'precision_at', 'check_precision', 'pair_precision',
+           'known_precision', 'kind_precision', 'measure_precision']
 
 # %% ../../nbs/4_audits/14_flag_precision.ipynb #bf847b71
 import numpy as np
@@ -162,6 +162,14 @@ def precision_rows(
 # %% ../../nbs/4_audits/14_flag_precision.ipynb #93d11b10
 NO_WIDTH = 0.005 # a share that is printed as 0.00
 
+def wilson_ends(
+    share, low, high, # numbers, 0..1
+    n,                # of how many it is the share
+):                    # -> (low, high), those of Wilson's interval where that is wider
+    """What a share of so few may be at least."""
+    _, least, most = wilson_interval(round(share * n), n)
+    return min(least, low), max(most, high)
+
 def widen_points(
     rows,   # DataFrame from `precision_rows`
     scores, # of the flags that it is about
@@ -170,8 +178,7 @@ def widen_points(
     rows, scores = rows.copy(), np.sort(scores)
     for row in rows[rows.high - rows.low < NO_WIDTH].itertuples():
         n = len(scores) - np.searchsorted(scores, row.score)
-        _, low, high = wilson_interval(round(row.precision * n), n)
-        rows.loc[row.Index, ['low', 'high']] = min(low, row.low), max(high, row.high)
+        rows.loc[row.Index, ['low', 'high']] = wilson_ends(row.precision, row.low, row.high, n)
     return rows
 
 # %% ../../nbs/4_audits/14_flag_precision.ipynb #5cd19297
@@ -190,6 +197,16 @@ def sees_planted(
     variance = (area * (1 - area) + (n - 1) * of_two + (m - 1) * of_other) / (n * m)
     return area - norm.ppf(0.95) * np.sqrt(variance) >= SEEN
 
+def precision_at(
+    curve,  # rows of one kind of a DataFrame from `measure_precision`
+    scores, # number, or array [n]
+):          # -> float array [3] or [n, 3]: precision, low and high from those scores on, 0..1
+    """What a curve says of a score."""
+    curve = curve.sort_values('score')
+    at = np.searchsorted(curve.score, scores, side='right') - 1
+    return curve[['precision', 'low', 'high']].to_numpy(float)[np.maximum(at, 0)]
+
+# %% ../../nbs/4_audits/14_flag_precision.ipynb #690c9ece
 def check_precision(
     precision, # what should be a DataFrame from `measure_precision`, or None
     least,     # dict: action -> share of right flags that is asked for

@@ -26,7 +26,8 @@ from ..sets.own_sets import as_repairable
 from ..faults.kinds import KINDS, kind_names
 from ..audits.findings import keep_one_copy, keep_the_better
 from ..audits.auditors import is_of_auditor
-from ..audits.flag_precision import CERTAIN, PRECISION_COLUMNS, check_precision, measure_precision
+from ..audits.flag_precision import (
+    CERTAIN, PRECISION_COLUMNS, check_precision, measure_precision, precision_at)
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #a31a97b9
 RECIPES = Registry('recipe') # name -> tuple of (action, kind), or a function that gives one
@@ -95,10 +96,8 @@ def change_precision(
     curves, rows = dict(list(precision.groupby('kind'))), np.full((len(planned), 3), np.nan)
     for (kind, action), part in planned.groupby(['kind', 'action']):
         if kind not in curves: continue
-        curve = curves[kind].sort_values('score')
-        at = np.searchsorted(curve.score, part.score, side='right') - 1
-        right = curve.suggested_right.iloc[0] if action == 'relabel' else 1.0
-        rows[part.index] = curve[['precision', 'low', 'high']].to_numpy()[at.clip(0)] * right
+        right = curves[kind].suggested_right.iloc[0] if action == 'relabel' else 1.0
+        rows[part.index] = precision_at(curves[kind], part.score) * right
     rows[~is_of_auditor(planned.tool).to_numpy()] = 1
     return pd.DataFrame(rows, columns=['precision', 'low', 'high'])
 

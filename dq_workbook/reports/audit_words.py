@@ -16,7 +16,7 @@ import pandas as pd
 from ..sets.dataset import known_classes
 from ..faults.kinds import kind_names
 from ..faults.registry import KINDS
-from ..audits.flag_precision import CERTAIN, FEWEST
+from ..audits.flag_precision import CERTAIN, FEWEST, precision_at
 
 # %% ../../nbs/8_reports/12_audit_words.ipynb #1da4d774
 VAGUE = 0.8 # width of an interval that says nothing
@@ -37,10 +37,8 @@ def precision_from(
     precision, # DataFrame from `measure_precision`
 ):             # -> (precision, low, high), 0..1; NaN where it wasn't measured
     """How often the flags of a kind are right: of pairs by what chance gives, else on these very pictures."""
-    rows = precision[precision.kind == kind].sort_values('score')
-    if not len(rows): return (np.nan,) * 3
-    at = max(0, rows.score.searchsorted(least, 'right') - 1) # from that score on
-    return tuple(rows[['precision', 'low', 'high']].iloc[at].astype(float))
+    rows = precision[precision.kind == kind]
+    return tuple(precision_at(rows, least).tolist()) if len(rows) else (np.nan,) * 3
 
 # %% ../../nbs/8_reports/12_audit_words.ipynb #eefcc870
 def precision_words(
