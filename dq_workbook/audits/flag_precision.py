@@ -235,7 +235,7 @@ def pair_precision(
         n = np.maximum(1, len(scores) - np.searchsorted(np.sort(scores), SCORES))
         false, most = expected_false(gaps, told['n_images'], told['tail']) / n, most_false(gaps, told) / n
         if told.get('series', 0) > told.get('copies', 0): most = np.where(SCORES < 1, 1, 0)
-    precision, low = 1 - np.minimum(false, 1), 1 - np.minimum(most, 1)
+    precision, low = (np.maximum.accumulate(1 - np.minimum(wrong, 1)) for wrong in (false, most)) # the surer
     return pd.DataFrame(dict(score=SCORES, precision=precision, low=low, high=precision))
 
 def known_precision(

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['THUMB_SIDE', 'COMMON_SIDE', 'CORNER_SIDE', 'STATS_COLUMNS', 'IMAGE_MEASURES', 'STATS_BATCH', 'SERIAL_UP_TO',
-           'NO_THUMBS', 'FLAT', 'DRAWING', 'SAME_PLACE', 'sharpness', 'jpeg_coarseness', 'blockiness', 'image_measures',
-           'brightness_measures', 'blockiness_measure', 'measure_by_size', 'batch_stats', 'write_image_stats',
-           'join_spellings', 'label_table', 'image_stats', 'flat_pictures', 'plain_share', 'other_drawings']
+           'NO_THUMBS', 'FLAT', 'PLAIN_RANGE', 'DRAWING', 'SAME_PLACE', 'sharpness', 'jpeg_coarseness', 'blockiness',
+           'image_measures', 'brightness_measures', 'blockiness_measure', 'measure_by_size', 'batch_stats',
+           'write_image_stats', 'join_spellings', 'label_table', 'image_stats', 'flat_pictures', 'inside_share',
+           'plain_share', 'other_drawings']
 
 # %% ../../nbs/4_audits/00_image_stats.ipynb #82a7cf1a
 from functools import partial
@@ -181,6 +182,19 @@ def flat_pictures(
 ):          # -> bool array [n]
     """Whether a picture has no detail."""
     return thumbs.std((1, 2)).max(1) < FLAT
+
+# %% ../../nbs/4_audits/00_image_stats.ipynb #f999c881
+PLAIN_RANGE = 10 # grey levels between the pixels of a row of a border
+
+def inside_share(
+    thumbs, # uint8 array [n, 32, 32, 3]
+):          # -> float array [n], 0..1, 1 without a border and where all is plain
+    """The share of a picture that its plain borders leave."""
+    left = np.ones(len(thumbs))
+    for axis in (1, 2):
+        busy = np.ptp(thumbs, 3 - axis).max(2) > PLAIN_RANGE
+        left *= (THUMB_SIDE - busy.argmax(1) - busy[:, ::-1].argmax(1)) / THUMB_SIDE
+    return left
 
 # %% ../../nbs/4_audits/00_image_stats.ipynb #d7a1c021
 def plain_share(

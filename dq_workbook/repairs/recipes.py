@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'ACTIONS', 'DEDUP', 'LEAK_FREE', 'LEAK_FREE_TEST', 'RELABEL', 'DROP_LABEL_ERRORS', 'LEAST_PRECISION',
-           'MOSTLY_RIGHT', 'MOST_OF_A_CLASS', 'drop_low_quality', 'curated', 'recipe_rules', 'planned_changes',
-           'change_precision', 'allowed_changes', 'expected_wrong', 'change_reason', 'protect_classes',
-           'keep_one_per_class', 'keep_other_labels', 'needed_precision', 'ledger_rows', 'make_ledger',
-           'released_ledger', 'apply', 'curate']
+           'MOSTLY_RIGHT', 'MOST_OF_A_CLASS', 'MOST_OF_A_SET', 'drop_low_quality', 'curated', 'recipe_rules',
+           'planned_changes', 'change_precision', 'allowed_changes', 'expected_wrong', 'change_reason',
+           'protect_classes', 'keep_one_per_class', 'keep_other_labels', 'needed_precision', 'ledger_rows',
+           'make_ledger', 'released_ledger', 'apply', 'curate']
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #d3022de6
 import logging
@@ -85,8 +85,6 @@ def planned_changes(
 # %% ../../nbs/5_repairs/00_recipes.ipynb #03caffd9
 LEAST_PRECISION = dict(relabel=0.9, drop=0.7, drop_test=0.7) # of the flags that are acted upon, by action
 
-
-
 # %% ../../nbs/5_repairs/00_recipes.ipynb #1d2ee145
 def change_precision(
     planned,   # DataFrame from `planned_changes`
@@ -135,21 +133,26 @@ def change_reason(
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #9a086de8
 MOST_OF_A_CLASS = 0.5 # share of a class's images that are changed for their labels or looks, at most
+MOST_OF_A_SET   = 0.1 # share of the training images that is dropped for one kind of looks, at most
 
 def protect_classes(
-    ledger, # ledger table, of each kind the surest changes first
+    chosen, # DataFrame of changes, of each kind the surest first
     labels, # dict: id -> class index of every training image
     names,  # class names
-):          # -> ledger table that changes at most half of every class for its labels or looks
-    """Take back the least sure changes where a class, a rare one or one of the night, would lose too many."""
-    if not len(ledger): return ledger
-    total = pd.Series(class_words(labels.values(), names), dtype=object).value_counts()
-    doubted = ledger.kind.map(lambda kind: KINDS[kind].family in ('label', 'quality') and kind not in CERTAIN)
-    place = ledger[doubted].groupby('old').cumcount().reindex(ledger.index)
-    too_many = place >= np.floor(ledger.old.map(total) * MOST_OF_A_CLASS)
-    for name in sorted(ledger.old[too_many].unique()):
+    looks=MOST_OF_A_SET, # share of the set that may go for one kind of looks, 0..1
+):          # -> the same, without the least sure changes where the set or a class would lose too many
+    """Keep half of every class, and most of a set whose pictures are dark or blurred by nature."""
+    if not len(chosen): return chosen
+    beyond = lambda groups, most: groups.groupby(groups).cumcount().reindex(groups.index) >= groups.map(most)
+    doubted = chosen.kind.isin(set(kind_names('label', 'quality')) - set(CERTAIN))
+    seen = chosen.kind.where(doubted & is_of_auditor(chosen.tool) & ~chosen.kind.isin(kind_names('label')))
+    of_set = beyond(seen, pd.Series(np.floor(looks * len(labels)), seen.dropna().unique()))
+    classes = chosen.id.map(labels).where(doubted & ~of_set)
+    of_class = beyond(classes, np.floor(pd.Series(labels).value_counts() * MOST_OF_A_CLASS))
+    for kind in seen[of_set].unique(): logging.warning('only the surest %.0f %% go as %s', 100 * looks, kind)
+    for name in sorted(class_words(classes[of_class].astype(int).unique(), names)):
         logging.warning('more than half of the class %r would change; half stays', name)
-    return ledger[~too_many].reset_index(drop=True)
+    return chosen[~of_set & ~of_class]
 
 # %% ../../nbs/5_repairs/00_recipes.ipynb #4d0b190c
 def keep_one_per_class(
@@ -229,7 +232,8 @@ def make_ledger(
     precision = needed_precision(images, findings, rules, least, precision)
     planned = planned.join(change_precision(planned, precision))
     chosen = keep_other_labels(keep_one_copy(planned[allowed_changes(planned, least)]), tests | labels)
-    ledger = protect_classes(ledger_rows(chosen, tests | labels, names), labels, names)
+    chosen = protect_classes(chosen, labels, names, MOST_OF_A_SET if least['drop'] else 1)
+    ledger = ledger_rows(chosen, tests | labels, names)
     parts = [keep_one_per_class(ledger[ledger.id.isin(side)], side, names) for side in (labels, tests)]
     ledger = pd.concat(parts, ignore_index=True)
     ledger.attrs = dict(review=sorted(set(planned.id) - set(ledger.id)),

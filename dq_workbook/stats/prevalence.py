@@ -14,12 +14,12 @@ from .intervals import wilson_interval
 # %% ../../nbs/1_stats/05_prevalence.ipynb #e2956037
 def flagged_ids(
     findings, # findings table
-):            # -> dict kind -> set of ids, and `any` for all kinds but outliers and shortcuts
+):            # -> dict kind -> set of ids, and `any` for all kinds that are defects
     """The images that carry a flag."""
     rows = findings[findings['flagged'].astype(bool)]
     sets = {kind: set(rows['id'][rows['kind'] == kind]) for kind in findings['kind'].unique()}
     if 'leak' in sets: sets['leak'] |= set(rows['other'][rows['kind'] == 'leak'])
-    defects = [ids for kind, ids in sets.items() if kind not in ('outlier', 'shortcut')]
+    defects = [ids for kind, ids in sets.items() if kind not in ('outlier', 'shortcut', 'same_scene')]
     return {'any': set().union(*defects), **sets}
 
 def prevalence(
