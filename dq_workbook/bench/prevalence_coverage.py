@@ -9,7 +9,8 @@ __all__ = ['SOUND', 'SPREAD', 'draw_audit', 'prevalence_coverage']
 import numpy as np
 from scipy.special import expit
 
-from ..audits.flag_precision import DRAWS, share_interval
+from ..stats.mixture import share_interval
+from ..audits.flag_precision import DRAWS
 
 # %% ../../nbs/bench/08_prevalence_coverage.ipynb #9beff6a4
 SOUND, SPREAD = -2.5, 1.5 # mean logit of the scores of sound labels, standard deviation of all kinds

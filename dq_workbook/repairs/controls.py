@@ -20,7 +20,8 @@ from ..sets.dataset import (
 from ..sets.own_sets import as_images
 from ..faults.kinds import KINDS
 from ..faults.quality import is_readable
-from .recipes import LEAST_PRECISION, apply, make_ledger
+from ..audits.sure_changes import LEAST_PRECISION
+from .recipes import apply, make_ledger
 
 # %% ../../nbs/5_repairs/01_controls.ipynb #a38c85fe
 NO_CLASS = '' # of images without a label, which are drawn from their own kind, too
