@@ -46,11 +46,12 @@ def allowed_changes(
     sure = (planned.precision >= wanted) & (planned.low > MOSTLY_RIGHT)
     key = [planned.kind, planned.action, is_of_auditor(planned.tool)]
     n = planned.score.groupby(key).rank('max', ascending=False)
-    gain = (n * (planned.precision - planned.action.map(LAST_RIGHT))).where(sure)
+    gain = (n * (planned.precision - planned.action.map(LAST_RIGHT).astype(float))).where(sure)
     best = sure & (gain >= gain.groupby(key).transform('max'))
     limit = planned.score.where(best).groupby(key).transform('min')
     return ((planned.score >= limit) | (wanted <= 0)).to_numpy()
 
+# %% ../../nbs/4_audits/17_sure_changes.ipynb #37e122a7
 def expected_wrong(
     chosen, # DataFrame of changes with the columns of `change_precision`
 ):          # -> (estimate, low, high), changes that are expected to be wrong; NaN where nothing was measured
