@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['THUMB_SIDE', 'COMMON_SIDE', 'CORNER_SIDE', 'STATS_COLUMNS', 'IMAGE_MEASURES', 'STATS_BATCH', 'SERIAL_UP_TO',
-           'NO_THUMBS', 'FLAT', 'PLAIN_RANGE', 'DRAWING', 'SAME_PLACE', 'sharpness', 'jpeg_coarseness', 'blockiness',
-           'image_measures', 'brightness_measures', 'blockiness_measure', 'measure_by_size', 'batch_stats',
-           'write_image_stats', 'join_spellings', 'label_table', 'image_stats', 'flat_pictures', 'inside_share',
-           'plain_share', 'other_drawings']
+           'NO_THUMBS', 'FLAT', 'PLAIN_RANGE', 'BORDERED', 'COARSER', 'DRAWING', 'SAME_PLACE', 'sharpness',
+           'jpeg_coarseness', 'blockiness', 'image_measures', 'brightness_measures', 'blockiness_measure',
+           'measure_by_size', 'batch_stats', 'write_image_stats', 'join_spellings', 'label_table', 'image_stats',
+           'flat_pictures', 'inside_share', 'picture_area', 'is_lesser', 'plain_share', 'other_drawings']
 
 # %% ../../nbs/4_audits/00_image_stats.ipynb #82a7cf1a
 from functools import partial
@@ -195,6 +195,29 @@ def inside_share(
         busy = np.ptp(thumbs, 3 - axis).max(2) > PLAIN_RANGE
         left *= (THUMB_SIDE - busy.argmax(1) - busy[:, ::-1].argmax(1)) / THUMB_SIDE
     return left
+
+# %% ../../nbs/4_audits/00_image_stats.ipynb #8f7e1e2c
+BORDERED = 0.8 # what the area of a picture with a plain border counts next to that of one without
+
+def picture_area(
+    table, # `image_stats`, perhaps with `inside` (`inside_share` of the thumbnails)
+):         # -> Series [n], pixels
+    """How much of a picture there is, so that of two copies the larger can stay, without its frame."""
+    inside = table.get('inside', 1.0)
+    return table.width * table.height * inside * np.where(inside == 1, 1, BORDERED)
+
+COARSER  = 0.1 # log of how much larger the steps of a JPEG file are that was compressed again
+
+def is_lesser(
+    ones, others, # DataFrames id, area, coarseness; a row a pair
+):                # -> bool array: whether of two copies the first is the one that may go
+    """The smaller, else the coarser of two JPEG files, else the one named after the other, else the first."""
+    stems = [side.id.str.rsplit('/', n=1).str[-1].str.rsplit('.', n=1).str[0] for side in (ones, others)]
+    named = np.array([(other in one) - (one in other) for one, other in zip(*stems)], int)
+    coarse = ones.coarseness - others.coarseness
+    coarse = coarse.where(coarse.abs().gt(COARSER) & (ones.coarseness * others.coarseness > 0), 0)
+    in_order = others.area - ones.area, coarse, named
+    return np.select([part != 0 for part in in_order], [part > 0 for part in in_order], True)
 
 # %% ../../nbs/4_audits/00_image_stats.ipynb #d7a1c021
 def plain_share(
