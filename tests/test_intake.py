@@ -271,6 +271,13 @@ def test_a_label_file_that_is_not_understood_is_named(tmp_path, name, text):
     assert account(load(tmp_path/'pets'))['not read'] == name
 
 
+def test_pictures_beside_a_table_of_pictures_are_told(tmp_path):
+    rows = dict(image=[dict(bytes=picture(k), path=None) for k in range(8)], label=[0, 1] * 4)
+    put(tmp_path/'set'/'photos', *(f'{k}.jpg' for k in range(6)))
+    datasets.Dataset.from_dict(rows).to_parquet(tmp_path/'set'/'train.parquet')
+    assert account(load(tmp_path/'set'))['not read'] == '6 .jpg'
+
+
 def test_images_that_no_row_names_are_told_and_the_right_folder_is_taken(tmp_path):
     tree(tmp_path, 'train_images', 'test_images', n=4)
     (tmp_path/'train.csv').write_text('image_id,label\n' + '\n'.join(f'{k},{"ab"[k % 2]}' for k in range(4)))

@@ -206,12 +206,13 @@ MAYBE = Annotated[str, dict(nargs='?', opt=False)]
 def run_guard(
     train:str,             # folder, file or name of the training images; all of them count
     test:MAYBE=None,       # the same of the test images; one name twice takes the splits of one set
-    fingerprints:str=None, # instead of TEST, a fingerprint file, or the name of a released one: cifar10-test
+    fingerprints:str=None, # instead of TEST, a fingerprint file, or cifar10-test, ...; misses more crops
     json:bool=False,       # print one JSON object with the list `leaks`
     thorough:bool=False,   # audit both sides in full: six times as long; tells turned pictures and scenes
 ):                         # -> exit code: 1 when a test image is among the training images
     """Print the test images that are among the training images, a line for each."""
     if (test is None) == (fingerprints is None): raise ValueError('name TEST or --fingerprints, one of them')
+    from dq_workbook.stats.persistence import MOST_COPIES
     from dq_workbook.repairs.guard import find_leaks
     from dq_workbook.repairs.guard_sides import load_all, load_pair
     with redirect_stdout(sys.stderr):
@@ -220,6 +221,9 @@ def run_guard(
     if json: print(json_lists(leaks=leaks))
     elif not len(leaks): print('No test image is among the training images.')
     else: print(f'{leaks.test_id.nunique()} test images are among the training images; training = test:')
+    many = int((leaks.groupby('test_id').train_id.nunique() > MOST_COPIES).sum())
+    if many and not json: print(f'{many:,} of these match more than {MOST_COPIES} training images each: '
+                                'frames of one track, or pages of one form? Look at them first.')
     for leak in () if json else leaks.itertuples():
         print(f'{leak.train_id} = {leak.test_id}, score {leak.score:.3f}')
     return int(len(leaks) > 0)

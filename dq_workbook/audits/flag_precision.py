@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PLANT_RATE', 'WANTED', 'MOST_ROUNDS', 'FEWEST', 'CERTAIN', 'UNFLAGGED', 'PARTS', 'SCORES', 'DRAWS', 'NO_WIDTH',
-           'SEEN', 'PRECISION_COLUMNS', 'NOMINAL_FDR', 'spoilt_looks', 'audit_spoilt', 'planted_scores',
+           'SEEN', 'PRECISION_COLUMNS', 'LABELS_TELL', 'NOMINAL_FDR', 'spoilt_looks', 'audit_spoilt', 'planted_scores',
            'precision_rows', 'wilson_ends', 'widen_points', 'sees_planted', 'precision_at', 'check_precision',
-           'pair_precision', 'known_precision', 'kind_precision', 'measure_precision']
+           'differ_in_label', 'pair_precision', 'known_precision', 'kind_precision', 'measure_precision']
 
 # %% ../../nbs/4_audits/14_flag_precision.ipynb #bf847b71
 import numpy as np
@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 from ..core.tables import check_table
 from ..stats.intervals import wilson_interval
 from ..stats.mixture import (
-    ENDS, defect_share, least_share, score_precision, share_interval, survival)
+    ENDS, defect_share, least_share, own_share, score_precision, share_interval, survival)
 from ..stats.persistence import expected_false, most_false
 from ..sets.dataset import select_ids
 from ..faults.kinds import KINDS, kind_names
@@ -96,20 +96,23 @@ def precision_rows(
     kind,  # of defect
     table, # DataFrame from `planted_scores`
     seed,  # of the bootstrap
+    turned=0.0, # share of defective images that planting mends, 0..1
 ):         # -> DataFrame with PRECISION_COLUMNS, a row a score
     """The precision from each score on, with 95 % intervals over images, and recall."""
     others, planted = (table.score[table.planted == part].to_numpy() for part in (False, True))
     random = np.random.default_rng(seed)
     redraw = lambda scores: random.choice(scores, len(scores))
     draws = [(redraw(others), redraw(planted)) for _ in range(DRAWS)]
-    low = np.quantile([score_precision(*draw, SCORES, least_share(*draw)) for draw in draws], 0.025, axis=0)
-    drawn = [score_precision(*draw, SCORES, defect_share(*draw)) for draw in draws]
-    share, (least, most) = defect_share(others, planted), share_interval(others, planted, draws)
+    right_of = lambda draw, share: score_precision(*draw, SCORES, share(*draw), turned)
+    low = np.quantile([right_of(draw, least_share) for draw in draws], 0.025, axis=0)
+    drawn = [right_of(draw, defect_share) for draw in draws]
+    ratios = defect_share(others, planted), *share_interval(others, planted, draws)
+    share, least, most = (own_share(ratio, turned) for ratio in ratios)
     as_given = table.suggested[table.planted & (table.score >= 0.5)].astype(float).mean()
     right = min(as_given / max(1 - share, 1e-9), 1.0) # what was given before was wrong that often itself
     facts = dict(kind=kind, suggested_right=right, prevalence=share, prevalence_low=least,
                  prevalence_high=most)
-    precision = score_precision(others, planted, SCORES, share)
+    precision = right_of((others, planted), defect_share)
     lower, upper = np.quantile(drawn, ENDS, axis=0)
     high = np.minimum(1, np.maximum(upper, 2 * precision - lower)) # as in `share_interval`
     curve = dict(score=SCORES, precision=precision, low=low, high=high, recall=survival(planted, SCORES))
@@ -138,7 +141,7 @@ def widen_points(
     return rows
 
 # %% ../../nbs/4_audits/14_flag_precision.ipynb #5cd19297
-SEEN = 0.52 # how often, at least, a planted wrong label must score above another image, ties by half
+SEEN = 0.6 # how often, at least, a planted wrong label must score above another image, ties by half
 
 def sees_planted(
     table, # DataFrame from `planted_scores`
@@ -176,8 +179,18 @@ def check_precision(
 # %% ../../nbs/4_audits/14_flag_precision.ipynb #98aa3286
 PRECISION_COLUMNS = ('kind', 'score', 'precision', 'low', 'high', 'recall', 'suggested_right', 'prevalence',
                      'prevalence_low', 'prevalence_high')
+LABELS_TELL = 10   # pairs under two labels from which labels can tell that pictures are no copies
 NOMINAL_FDR = 0.05 # share of false pairs where an audit's own word is lost, as in a table read from a file
 
+def differ_in_label(
+    findings, # findings table
+):            # -> bool
+    """Whether most pairs that match as copies do stand under two labels, which then tell them apart."""
+    flagged = findings[findings.flagged & (findings.score < 1)] # equal pixels score 1
+    n = {kind: int((flagged.kind == kind).sum()) for kind in ('near_duplicate', 'label_conflict')}
+    return n['label_conflict'] >= LABELS_TELL and 2 * n['label_conflict'] > n['near_duplicate']
+
+# %% ../../nbs/4_audits/14_flag_precision.ipynb #e6590721
 def pair_precision(
     findings, # findings table
 ):            # -> DataFrame score, precision, low, high (0..1)
@@ -190,7 +203,8 @@ def pair_precision(
         gaps = told['threshold'] + SCORE_WIDTH * logit(SCORES)
         n = np.maximum(1, len(scores) - np.searchsorted(np.sort(scores), SCORES))
         false, most = expected_false(gaps, told['n_images'], told['tail']) / n, most_false(gaps, told) / n
-        if told.get('series', 0) > told.get('copies', 0): most = np.where(SCORES < 1, 1, 0)
+        if told.get('series', 0) > told.get('copies', 0) or differ_in_label(findings):
+            most = np.where(SCORES < 1, 1, 0)
     precision, low = (np.maximum.accumulate(1 - np.minimum(wrong, 1)) for wrong in (false, most)) # the surer
     return pd.DataFrame(dict(score=SCORES, precision=precision, low=low, high=precision))
 
@@ -218,7 +232,8 @@ def kind_precision(
                                          for k in range(rounds)], ignore_index=True)
     table = scores(2)
     if KINDS[kind].relabels and not sees_planted(table): return pd.DataFrame()
-    rows = precision_rows(kind, table, seed)
+    turned = 1 / (len(set(images['train']['label'][:])) - 1) if KINDS[kind].relabels else 0.0
+    rows = precision_rows(kind, table, seed, turned)
     if KINDS[kind].family != 'quality': return rows
     mild = precision_rows(kind, scores(min(KINDS[kind].severities)), seed)
     return rows.assign(high=rows.high.clip(lower=mild.high))
