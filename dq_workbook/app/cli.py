@@ -62,8 +62,10 @@ def list_commands(): # -> text
     """Every command with the first line of its help."""
     summaries = {name: COMMANDS[name].__doc__.splitlines()[0] for name in sorted(COMMANDS)}
     lines = [f'  {name.ljust(max(map(len, COMMANDS)))}  {summary}' for name, summary in summaries.items()]
-    return '\n'.join(['dq COMMAND ...; `dq COMMAND --help` explains one of them', '', *lines])
+    places = 'Results go to runs, what was measured to data/cache, in the working directory or in $DQ_HOME.'
+    return '\n'.join(['dq COMMAND ...; `dq COMMAND --help` explains one of them', '', *lines, '', places])
 
+# %% ../../nbs/9_app/17_cli.ipynb #5653eb14
 def main(
     argv=None, # list of text; None are the process's own arguments
 ):             # -> exit code: that of the command, 2 for a mistake, 130 or 143 when interrupted
@@ -202,6 +204,7 @@ def run_undo(
 # %% ../../nbs/9_app/17_cli.ipynb #6a4d9b1e
 MAYBE = Annotated[str, dict(nargs='?', opt=False)]
 
+# %% ../../nbs/9_app/17_cli.ipynb #81b4ce67
 @COMMANDS.add('guard')
 def run_guard(
     train:str,             # folder, file or name of the training images; all of them count
@@ -212,6 +215,8 @@ def run_guard(
 ):                         # -> exit code: 1 when a test image is among the training images
     """Print the test images that are among the training images, a line for each."""
     if (test is None) == (fingerprints is None): raise ValueError('name TEST or --fingerprints, one of them')
+    from dq_workbook.repairs.audited_folder import results_beside
+    for side in filter(None, (train, test)): results_beside(side)
     from dq_workbook.stats.persistence import MOST_COPIES
     from dq_workbook.repairs.guard import find_leaks
     from dq_workbook.repairs.guard_sides import load_all, load_pair
@@ -238,6 +243,8 @@ def write_fingerprint(
 ):                  # -> exit code: 0 when the file is written
     """Write a file by which anybody can guard against these test images, without giving them away."""
     if not out: raise ValueError('say where the fingerprint goes: --out FILE')
+    from dq_workbook.repairs.audited_folder import results_beside
+    results_beside(test)
     from dq_workbook.repairs.guard import fingerprint
     from dq_workbook.repairs.guard_sides import load_all
     with redirect_stdout(sys.stderr): file = fingerprint(load_all(test, split), out, about)

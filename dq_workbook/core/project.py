@@ -42,10 +42,13 @@ def package_folder(): # -> Path
 def error_line(
     error, # exception
 ):         # -> text, one line
-    """What an error says; of a full disk also where, and that what is finished is kept."""
-    text = ' '.join(str(error).split())
-    if getattr(error, 'errno', None) != errno.ENOSPC: return text
-    return f'{text}; results go to {project_root()}: make room there and call again, what is finished is kept'
+    """What an error says; of a full disk or a closed folder also what goes there, and what to do."""
+    text, number = ' '.join(str(error).split()), getattr(error, 'errno', None)
+    go = f'{text}; results go to {project_root()}: '
+    if number == errno.ENOSPC: return f'{go}make room there and call again, what is finished is kept'
+    if number not in (errno.EACCES, errno.EPERM, errno.EROFS): return text
+    closed = str(error.filename).startswith(str(project_root()))
+    return f'{go}call from a folder that you may write to, or name one in DQ_HOME' if closed else text
 
 # %% ../../nbs/0_core/00_project.ipynb #28d9feab
 PACKAGES = ('torch', 'timm', 'lightning', 'numpy', 'scikit-learn', 'cleanlab', 'datasets', 'pillow')
