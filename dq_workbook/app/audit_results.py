@@ -20,7 +20,7 @@ from ..sets.dataset import known_classes
 from ..sets.sources import set_path
 from ..sets.load import locate
 from ..faults.kinds import chosen_kinds, kind_names
-from ..audits.findings import pair_words
+from ..audits.findings import doubtful_pairs, pair_words
 from ..audits.auditors import resolve_auditor
 from ..repairs.folder_copy import folder_digests
 from ..repairs.audited_folder import results_beside, results_folder, results_place
@@ -53,6 +53,7 @@ def no_test_words(
     if len(told['images']) > 1 or told['wanted'] == kind_names() or 'leak' not in told['wanted']: return ''
     return 'There is no test split, so no leak was looked for; dq guard TRAIN TEST compares two folders.'
 
+# %% ../../nbs/9_app/11_audit_results.ipynb #ca2000f3
 def page_words(
     dataset, # name or path
     told,    # dict from `audit_in_stages`
@@ -63,6 +64,7 @@ def page_words(
     """What the page says besides the pictures."""
     name, folder = Path(str(dataset)).expanduser().resolve().name, Path(dataset).expanduser()
     links = [('flags as a table', 'findings.csv'), ('proposed changes as a table', 'changes.csv')]
+    if len(doubtful_pairs(told['findings'])): links.append(('doubtful pairs as a table', 'doubtful.csv'))
     if folder.exists(): links.append(('the pictures', folder.resolve().as_uri()))
     inside = Path.cwd().is_relative_to(folder.resolve())
     clean = str((folder.resolve().parent if inside else Path())/f'{name}-clean'.lstrip('-'))
@@ -108,6 +110,7 @@ def write_results(
     for name, table in tables.items(): write_table(table, out/f'{name}.parquet')
     write_csv(findings[findings.flagged.astype(bool)], files, out/'findings.csv', known_classes(images))
     write_csv(ledger, files, out/'changes.csv')
+    write_csv(doubtful_pairs(findings), files, out/'doubtful.csv', known_classes(images))
     page = write_audit_page(out/'index.html', **words | dict(kinds=sections))
     write_json(record | dict(changes=digest(out/'changes.csv')), out/'audit.json')
     lines = summary_lines(words['headline'], kinds, words['clean'], words['changes'])

@@ -48,12 +48,20 @@ def results_place(
     kinds=None, # kinds that were asked for; None is all
     out=None,   # folder that a person chose; None is `results_folder`
 ):              # -> Path, which need not be there
-    """Where an audit writes. Raises ValueError for a place among the pictures, and for one that is a file."""
+    """Where an audit writes.
+
+    Raises ValueError for a place among the pictures, for a file, and for the results of another set.
+    """
     if out is None: return results_folder(dataset, kinds)
     place, out = Path(dataset).expanduser().resolve(), Path(out).expanduser()
     if place.is_dir() and out.resolve().is_relative_to(place):
         raise ValueError(f'{out} lies in the folder that is audited: choose one outside for the results')
     if out.exists() and not out.is_dir(): raise ValueError(f'{out} is a file, and results need a folder')
+    try: told = json.loads((out/'audit.json').read_text())
+    except (OSError, ValueError): return out
+    held = told.get('folder', told['dataset'])
+    if Path(held).expanduser().resolve() != place:
+        raise ValueError(f'{out} holds the audit of {held}: choose another place, or delete it')
     return out
 
 # %% ../../nbs/5_repairs/12_audited_folder.ipynb #1100a6d6
