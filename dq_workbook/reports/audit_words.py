@@ -27,6 +27,7 @@ def share_words(
 ):         # -> text
     """A share as people say it."""
     if share > 0.95: return 'nearly all'
+    if share > 0.905: return 'more than 9 in 10'
     if share < 0.01: return 'hardly any'
     if share < 0.18: return f'about 1 in {round(1 / share)}'
     near = Fraction(share).limit_denominator(5 if share < 0.8 else 10)
