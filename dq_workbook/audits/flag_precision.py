@@ -148,7 +148,7 @@ def sees_planted(
 ):         # -> bool
     """Whether planted defects surely score above the other images, by the one-sided 95 % bound of the share.
 
-    Where they don't, nothing of the labels is seen in the pictures, or hardly one is right: nobody can tell.
+    Where they don't, little of the labels is seen in the pictures, or hardly one is right: nobody can tell.
     Source of the variance: Hanley and McNeil 1982, The meaning and use of the area under a ROC curve.
     """
     area, n, m = roc_auc_score(table.planted, table.score), table.planted.sum(), (~table.planted).sum()
@@ -247,8 +247,8 @@ def measure_precision(
 ):              # -> DataFrame with PRECISION_COLUMNS, a row for each kind and score; shares are 0..1
     """How often the flags of an audit are right on this very set, by kind and score.
 
-    Kinds that can't be planted, sets of fewer than 100 training images, and labels that can't be seen in the
-    pictures (wrong ones that were planted score no higher than the rest) have no row.
+    Kinds that can't be planted, sets of fewer than 100 training images, and labels that can hardly be seen in
+    the pictures (wrong ones that were planted score above others in fewer than six in ten pairs) have no row.
     """
     findings = check_table(findings, 'findings')
     flagged = findings[findings.flagged]

@@ -103,10 +103,10 @@ def protect_classes(
     """Keep half of every class, and most of a set whose pictures are dark or blurred by nature."""
     if not len(chosen): return chosen
     beyond = lambda groups, most: groups.groupby(groups).cumcount().reindex(groups.index) >= groups.map(most)
-    doubted = chosen.kind.isin(set(kind_names('label', 'quality')) - set(CERTAIN))
-    seen = chosen.kind.where(doubted & is_of_auditor(chosen.tool) & ~chosen.kind.isin(kind_names('label')))
+    quality = {*kind_names('quality')} - {*CERTAIN}
+    seen = chosen.kind.where(chosen.kind.isin(quality) & is_of_auditor(chosen.tool))
     of_set = beyond(seen, pd.Series(np.floor(looks * len(labels)), seen.dropna().unique()))
-    classes = chosen.id.map(labels).where(doubted & ~of_set)
+    classes = chosen.id.map(labels).where(chosen.kind.isin({*kind_names('label')} | quality) & ~of_set)
     of_class = beyond(classes, np.floor(pd.Series(labels).value_counts() * MOST_OF_A_CLASS))
     for kind in seen[of_set].unique(): logging.warning('only the surest %.0f %% go as %s', 100 * looks, kind)
     for name in sorted(class_words(classes[of_class].astype(int).unique(), names)):

@@ -31,7 +31,7 @@ def share_words(
     if share < 0.01: return 'hardly any'
     if share < 0.18: return f'about 1 in {round(1 / share)}'
     near = Fraction(share).limit_denominator(5 if share < 0.8 else 10)
-    return f'about {near.numerator} in {near.denominator}' if near < 1 else 'nearly all'
+    return f'about {near.numerator} in {near.denominator}'
 
 def precision_from(
     kind,      # of defect

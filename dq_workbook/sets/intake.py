@@ -223,8 +223,8 @@ def count_reasons(
     """Why things are left out."""
     alike = defaultdict(list)
     for problem in problems: alike[re.sub(r"'[^']*'|\d+", '...', problem)].append(problem)
-    counts = sorted(alike.items(), key=lambda item: -len(item[1]))
-    some = [f"{same[0]}{' and the like' * (len(set(same)) > 1)} ({len(same)})" for _, same in counts[:5]]
+    counts = sorted(alike.values(), key=lambda same: -len(same))
+    some = [f"{same[0]}{' and the like' * (len(set(same)) > 1)} ({len(same)})" for same in counts[:5]]
     return ', '.join(some) + ', and more' * (len(counts) > 5)
 
 # %% ../../nbs/2_sets/03_intake.ipynb #29e27ab1
